@@ -1,0 +1,1 @@
+"""Storage: the port, its backends, and the suite that proves a backend."""
