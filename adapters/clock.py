@@ -6,7 +6,7 @@ clock does, and stays below 2**53 until the year 2248, so JSON readers keep ever
 """
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from recollect.adapters.errors import InvalidRequestError
 
@@ -39,7 +39,7 @@ def position_at(moment: datetime) -> int:
     """
     if moment.tzinfo is None:
         raise InvalidRequestError(f"the time {moment.isoformat()} has no zone; add one, such as 'Z' for UTC")
-    milliseconds = int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
+    milliseconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     position = (milliseconds + 1) * TICKS_PER_MS - 1
     if not 0 <= position <= POSITION_MAX:
         raise InvalidRequestError(f"the time {moment.isoformat()} is outside of what a store can hold (1970 to 2248)")

@@ -56,8 +56,8 @@ class ConflictError(StorageError):
     """A precondition of a commit does not hold; nothing was written.
 
     Attributes:
-        precondition: The one that failed, as it was given.
-        found: What the store holds instead: a `VersionRef`, a memory id, a position, or None.
+        precondition: The one that failed, as it was given; None when a version with the same ref is there already.
+        found: What the store holds instead: a `VersionRef`, a memory id, a position (0 for none), or None.
     """
 
     def __init__(self, message: str, *, precondition: Any, found: Any = None) -> None:

@@ -19,7 +19,7 @@ negation matches.
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -213,7 +213,7 @@ def _time_ms(operand: Any, place: str) -> int:
             raise FilterError(f"{place}: {operand!r:.40} is no RFC 3339 time such as 2026-01-31T12:00:00Z") from error
         if moment.tzinfo is None:
             raise FilterError(f"{place}: {operand!r:.40} has no zone; add one, such as 'Z' for UTC")
-        return int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
+        return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     raise FilterError(f"{place}: a time is RFC 3339 text such as 2026-01-31T12:00:00Z, not {operand!r:.40}")
 
 

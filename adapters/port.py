@@ -67,14 +67,17 @@ class ById(Struct, frozen=True):
 
 
 class ByKey(Struct, frozen=True):
-    """Selects the visible version of the memory that has a key in a namespace."""
+    """Selects the visible version of the memory that has a key in a namespace; the last in the order of positions.
+
+    There is more than one only where a commit did not ask for `KeyIs`, or where an expired holder is shown.
+    """
 
     namespace: str
     key: str
 
 
 class ByContent(Struct, frozen=True):
-    """Selects a visible version with exactly this content in a namespace; the oldest if there are several."""
+    """Selects a visible version with exactly this content in a namespace; the first in the order of positions."""
 
     namespace: str
     content_hash: str
@@ -138,7 +141,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     """One atomic batch of writes with one place in the order.
 
     Attributes:
-        puts: The versions to add: at most one for each memory and branch.
+        puts: The versions to add: at most one for each memory and branch. With none, preconditions are checked.
         preconditions: Checked together with the write; if one fails nothing is written.
         read_point: From where preconditions look.
         durability: `durable` survives power loss once acknowledged, `relaxed` survives a killed process only.
@@ -165,7 +168,10 @@ class Order(StrEnum):
 
 
 class Cursor(Struct, frozen=True):
-    """Where a scan goes on: just after this place in its order."""
+    """Where a scan goes on: just after this place in its order.
+
+    Give all four: the value that the scan sorts by, and the ref, of the last version seen.
+    """
 
     value: int
     memory_id: str
@@ -205,7 +211,8 @@ class SimilarityQuery(Struct, frozen=True, kw_only=True, eq=False):
     Attributes:
         read_point: From where to look.
         dense: float32, shape (dimension,), of length 1; or None.
-        sparse: The query's terms; or None. With both, the two rankings are fused (`recollect.adapters.fusion`).
+        sparse: The query's terms; or None. A version that shares none of them is not in this ranking. With both,
+            the two rankings are fused (`recollect.adapters.fusion`).
         namespaces: Only these; None means all but the system's.
         filter: Only versions that it matches; applied before ranking.
         limit: At most so many; None streams all.
@@ -285,7 +292,7 @@ class ProvenanceStorageAdapter(ABC):
     Streams are plain functions that return an async iterator: call them without `await`, iterate, and
     close them early (`aclose()`) to stop the work behind them. Batches come best or first in order, never empty.
 
-    All methods but `open` raise `StoreClosedError` on a store that is not open. Reads are
+    All methods but `open` and `close` raise `StoreClosedError` on a store that is not open. Reads are
     snapshots: a batch never shows half of a commit, and what a stream shows is the state when it began.
     """
 
@@ -318,6 +325,7 @@ class ProvenanceStorageAdapter(ABC):
 
         Raises:
             ConflictError: A precondition does not hold, or a version with the same ref is there already.
+            InvalidRequestError: Two puts are for the same memory and branch, or a text cannot be stored.
             InvalidVectorError: A vector is not finite, not of the store's dimension, or all zeros.
             StoreFullError: There is no space left.
             StoreBusyError: Another writer did not finish in time.
@@ -343,6 +351,8 @@ class ProvenanceStorageAdapter(ABC):
     ) -> AsyncIterator[Sequence[Version]]:
         """Stream a memory's versions along the lineage, newest first, tombstones included.
 
+        The order is that of a descending scan by position.
+
         Args:
             memory_id: The memory; an unknown one gives an empty stream.
             read_point: From where to look; its `at_ms` is not regarded. None gives the versions of all branches.
@@ -367,7 +377,8 @@ class ProvenanceStorageAdapter(ABC):
         equal vectors tie on every backend. Each memory appears once, with its best window.
 
         Raises:
-            InvalidVectorError: The vector is not finite or not of the store's dimension.
+            InvalidVectorError: The vector is not finite, not of the store's dimension, or all zeros.
+            InvalidRequestError: The query has neither a dense vector nor terms.
         """
 
     @abstractmethod
