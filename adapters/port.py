@@ -9,7 +9,7 @@ A backend implements `ProvenanceStorageAdapter` and proves itself with `recollec
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from enum import StrEnum
 from typing import Literal, Self
 
@@ -289,7 +289,7 @@ class CheckReport(Struct, frozen=True):
 class ProvenanceStorageAdapter(ABC):
     """A store of memories behind one interface.
 
-    Streams are plain functions that return an async iterator: call them without `await`, iterate, and
+    Streams are plain functions that return an async generator: call them without `await`, iterate, and
     close them early (`aclose()`) to stop the work behind them. Batches come best or first in order, never empty.
 
     All methods but `open` and `close` raise `StoreClosedError` on a store that is not open. Reads are
@@ -348,7 +348,7 @@ class ProvenanceStorageAdapter(ABC):
     @abstractmethod
     def history(
         self, memory_id: str, read_point: ReadPoint | None, projection: Projection = SUMMARY
-    ) -> AsyncIterator[Sequence[Version]]:
+    ) -> AsyncGenerator[Sequence[Version], None]:
         """Stream a memory's versions along the lineage, newest first, tombstones included.
 
         The order is that of a descending scan by position.
@@ -360,7 +360,7 @@ class ProvenanceStorageAdapter(ABC):
         """
 
     @abstractmethod
-    def scan(self, scan: Scan) -> AsyncIterator[Sequence[Version]]:
+    def scan(self, scan: Scan) -> AsyncGenerator[Sequence[Version], None]:
         """Stream versions in order. See `Scan`."""
 
     @abstractmethod
@@ -370,7 +370,7 @@ class ProvenanceStorageAdapter(ABC):
         """Count visible versions; `namespaces=None` means all but the system's."""
 
     @abstractmethod
-    def find_similar(self, query: SimilarityQuery) -> AsyncIterator[Sequence[Match]]:
+    def find_similar(self, query: SimilarityQuery) -> AsyncGenerator[Sequence[Match], None]:
         """Stream matches, best first, ties by memory id. See `SimilarityQuery`.
 
         Scores are rounded to 6 decimals before they are compared: float32 carries no more, and so

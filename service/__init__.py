@@ -1,1 +1,29 @@
-"""The application: use cases, HTTP, command line."""
+"""The application: use cases, HTTP, command line.
+
+What a program that embeds the service needs is here; importing it loads no model.
+"""
+
+from recollect.service.memory_service import MemoryService, create_memory_service
+from recollect.service.requests import (
+    ListRequest,
+    MemoryBatch,
+    NewMemory,
+    ProvenanceInput,
+    ReadOptions,
+    Revision,
+    SearchRequest,
+)
+from recollect.service.settings import Settings
+
+__all__ = [
+    "ListRequest",
+    "MemoryBatch",
+    "MemoryService",
+    "NewMemory",
+    "ProvenanceInput",
+    "ReadOptions",
+    "Revision",
+    "SearchRequest",
+    "Settings",
+    "create_memory_service",
+]

@@ -3,12 +3,25 @@
 Requests are pydantic models, which report every mistake at once. Answers are in `recollect.service.answers`.
 """
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from msgspec import Struct
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
-NAMESPACE_PATTERN = r"^[^\W_][\w.:/@+-]{0,127}$"
+NAMESPACE_NAME = re.compile(r"[^\W_][\w.:/@+-]{0,127}\Z")
 """Letters, digits and `_ . : / @ + -`; a leading underscore is the system's."""
 
 View = Literal["summary", "full"]
@@ -158,10 +171,34 @@ class Revision(Request):
         return self
 
 
+class ImportedMemory(NewMemory):
+    """A memory as an export wrote it."""
+
+    id: MemoryId | None = None
+    """The id it had; it keeps it."""
+
+
+class InvalidMemory(Struct, frozen=True, eq=False):
+    """Stands in a batch for a memory that is not valid, so that the others can be stored."""
+
+    mistakes: ValidationError
+
+
+def _keep_mistakes(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return validate(value)
+    except ValidationError as mistakes:
+        return InvalidMemory(mistakes)
+
+
+BatchItem = Annotated[NewMemory, WrapValidator(_keep_mistakes)]
+"""A new memory, or an `InvalidMemory` in its place."""
+
+
 class MemoryBatch(Request):
     """Memories to store together."""
 
-    memories: list[NewMemory] = Field(min_length=1)
+    memories: list[BatchItem] = Field(min_length=1)
     atomic: bool = False
     """True stores all or none; false stores each for itself and reports each."""
 

@@ -1,0 +1,192 @@
+"""Reading memories: by id, by key, in order, in all versions, and by meaning."""
+
+import base64
+import binascii
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from time import perf_counter
+
+import msgspec
+import numpy as np
+
+from recollect.adapters.filters import parse_filter
+from recollect.adapters.port import (
+    ById,
+    ByKey,
+    Cursor,
+    Order,
+    Projection,
+    ReadPoint,
+    Scan,
+    Selector,
+    SimilarityQuery,
+)
+from recollect.adapters.versions import Vector, Version
+from recollect.service.answers import EndFrame, HistoryAnswer, Hit, HitsFrame, Memory, MemoryPage, SearchAnswer
+from recollect.service.branches import read_point
+from recollect.service.drafts import check_namespace
+from recollect.service.errors import InvalidCursorError, InvalidInputError, MemoryNotFoundError
+from recollect.service.parts import Parts
+from recollect.service.presenting import hit_of, memory_of
+from recollect.service.requests import ListRequest, ReadOptions, SearchRequest
+from recollect.service.revise import not_found
+from recollect.service.telemetry import Operation
+
+_ORDERS = {"stored": Order.POSITION, "created_at": Order.CREATED_AT}
+
+
+class _Place(msgspec.Struct, frozen=True, array_like=True):
+    """What a cursor holds: the order it belongs to, and the last memory of the page."""
+
+    order: str
+    descending: bool
+    cursor: Cursor
+
+
+def projection_of(options: ReadOptions) -> Projection:
+    """Return what to load."""
+    return Projection(content=options.view == "full", provenance=options.include_provenance)
+
+
+def namespaces_of(names: list[str] | None) -> tuple[str, ...] | None:
+    """Return the namespaces to look into; None for all of the users'."""
+    return None if names is None else tuple(check_namespace(name) for name in names)
+
+
+class Recalling:
+    """The use cases of reading."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def get(self, selector: ById | ByKey, options: ReadOptions) -> Memory:
+        """Return one memory; see `MemoryService.get`."""
+        with self._parts.telemetry.operation(f"get_{options.view}"):
+            point = read_point(options.branch, options.as_of)
+            version = await self._visible(selector, point, projection_of(options))
+            self._parts.working.used([version])
+            return memory_of(version)
+
+    async def _visible(self, selector: ById | ByKey, point: ReadPoint, projection: Projection) -> Version:
+        selectors: list[Selector] = [selector]
+        (version,) = await self._parts.store.get(selectors, point, projection)
+        if version is None or version.namespace.startswith("_"):
+            if isinstance(selector, ByKey):
+                raise MemoryNotFoundError(f"there is no memory with the key {selector.key!r} in {selector.namespace!r}")
+            raise not_found(selector.memory_id, point)
+        return version
+
+    async def history(self, memory_id: str, options: ReadOptions) -> HistoryAnswer:
+        """Return a memory's versions; see `MemoryService.history`."""
+        with self._parts.telemetry.operation("history"):
+            point = read_point(options.branch, options.as_of)
+            items: list[Memory] = []
+            async for batch in self._parts.store.history(memory_id, point, projection_of(options)):
+                items += [memory_of(version) for version in batch if not version.namespace.startswith("_")]
+            if not items:
+                raise not_found(memory_id, point)
+            return HistoryAnswer(items=items)
+
+    async def page(self, request: ListRequest) -> MemoryPage:
+        """Return a page of memories; see `MemoryService.list_memories`."""
+        with self._parts.telemetry.operation("list"):
+            scan = Scan(
+                read_point=read_point(request.branch, request.as_of),
+                namespaces=namespaces_of(request.namespaces),
+                filter=parse_filter(request.filters),
+                order=_ORDERS[request.order],
+                descending=request.descending,
+                after=_read_cursor(request),
+                limit=request.limit + 1,
+                batch_size=request.limit + 1,
+                projection=projection_of(request),
+            )
+            versions: list[Version] = []
+            async for batch in self._parts.store.scan(scan):
+                versions += batch
+            page = versions[: request.limit]
+            following = _write_cursor(request, page[-1]) if len(versions) > request.limit else None
+            return MemoryPage(items=[memory_of(version) for version in page], next_cursor=following)
+
+    async def frames(self, request: SearchRequest) -> AsyncGenerator[HitsFrame | EndFrame, None]:
+        """Stream the hits of a search; see `MemoryService.find_similar`."""
+        count = 0
+        with self._parts.telemetry.operation("find_similar") as operation:
+            async with aclosing(self._hits(request, operation)) as batches:
+                async for hits in batches:
+                    count += len(hits)
+                    yield HitsFrame(hits=hits)
+            yield EndFrame(hits=count, elapsed_ms=round(operation.elapsed_ms, 3))
+
+    async def search(self, request: SearchRequest) -> SearchAnswer:
+        """Return the hits of a search; see `MemoryService.search`."""
+        if request.limit is None:
+            raise InvalidInputError("an answer in one piece needs a limit; use find_similar to stream everything")
+        started = perf_counter()
+        found: list[Hit] = []
+        whole = request.model_copy(update={"batch_size": min(request.limit, 1000)})
+        with self._parts.telemetry.operation("search") as operation:
+            async with aclosing(self._hits(whole, operation)) as batches:
+                async for hits in batches:
+                    found += hits
+        return SearchAnswer(hits=found, elapsed_ms=round((perf_counter() - started) * 1000, 3))
+
+    async def _hits(self, request: SearchRequest, operation: Operation) -> AsyncGenerator[list[Hit], None]:
+        point = read_point(request.branch, request.as_of)
+        namespaces = namespaces_of(request.namespaces)
+        condition = parse_filter(request.filters)
+        vector = await self._query_vector(request, point)
+        operation.part("embed")
+        itself = request.memory_id
+        query = SimilarityQuery(
+            read_point=point,
+            dense=vector,
+            namespaces=namespaces,
+            filter=condition,
+            limit=request.limit + 1 if itself is not None and request.limit is not None else request.limit,
+            threshold=request.threshold,
+            batch_size=request.batch_size,
+            projection=projection_of(request),
+        )
+        left = request.limit
+        async with aclosing(self._parts.store.find_similar(query)) as matches:
+            async for batch in matches:
+                operation.part("search")
+                wanted = [match for match in batch if match.version.memory_id != itself][:left]
+                if left is not None:
+                    left -= len(wanted)
+                if wanted:
+                    self._parts.working.used(match.version for match in wanted)
+                    yield [hit_of(match, explain=request.explain) for match in wanted]
+                    operation.part("send")
+
+    async def _query_vector(self, request: SearchRequest, point: ReadPoint) -> Vector:
+        if request.text is not None:
+            return await self._parts.embedder.embed_query(request.text)
+        if request.vector is not None:
+            return self._parts.drafter.unit_vector(request.vector)
+        seed = await self._visible(ById(request.memory_id or ""), point, Projection(vectors=True))
+        if seed.vectors is None:
+            raise InvalidInputError(f"memory {seed.memory_id} has no vector to compare with")
+        middle = seed.vectors.mean(axis=0)
+        return np.asarray(middle / max(float(np.linalg.norm(middle)), 1e-12), dtype=np.float32)
+
+
+def _read_cursor(request: ListRequest) -> Cursor | None:
+    if request.cursor is None:
+        return None
+    try:
+        place = msgspec.json.decode(base64.urlsafe_b64decode(request.cursor.encode()), type=_Place)
+    except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
+        raise InvalidCursorError(
+            "the cursor is not one of ours; give next_cursor of the page before, unchanged"
+        ) from error
+    if (place.order, place.descending) != (request.order, request.descending):
+        raise InvalidCursorError("the cursor belongs to another order; keep order and descending from page to page")
+    return place.cursor
+
+
+def _write_cursor(request: ListRequest, last: Version) -> str:
+    value = last.position if request.order == "stored" else last.created_at_ms
+    place = _Place(request.order, request.descending, Cursor(value, last.memory_id, last.branch, last.number))
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode()

@@ -1,0 +1,78 @@
+"""Expired memories are never recalled; now and then they are also forgotten, each with its record."""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from recollect.adapters.clock import POSITION_MAX, now_ms
+from recollect.adapters.errors import ConflictError, StorageError
+from recollect.adapters.filters import Range
+from recollect.adapters.port import BranchSpan, Commit, ReadPoint, Scan, VersionIs
+from recollect.adapters.versions import MAIN, Version
+from recollect.service.forgetting import tombstone
+from recollect.service.idempotency import NAMESPACE
+from recollect.service.parts import Parts
+
+logger = structlog.get_logger("recollect")
+
+BATCH_SIZE = 256
+
+
+class Sweeper:
+    """Forgets expired memories in the background."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to sweep at the interval of the settings."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Stop; a commit under way is not torn by it."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._parts.settings.sweep_interval_s)
+            try:
+                await self.sweep()
+            except StorageError as error:
+                logger.warning("sweep failed", reason=str(error))
+
+    async def sweep(self) -> int:
+        """Forget what has expired; return how many memories that were."""
+        with self._parts.telemetry.operation("sweep"):
+            return await self._sweep(None) + await self._sweep((NAMESPACE,))
+
+    async def _sweep(self, namespaces: tuple[str, ...] | None) -> int:
+        everything = ReadPoint((BranchSpan(MAIN, POSITION_MAX),), None)
+        scan = Scan(
+            read_point=everything,
+            namespaces=namespaces,
+            filter=Range(("expires_at",), lte=now_ms()),
+            batch_size=BATCH_SIZE,
+        )
+        count = 0
+        async for batch in self._parts.store.scan(scan):
+            count += await self._forget(list(batch), everything)
+        return count
+
+    async def _forget(self, expired: list[Version], point: ReadPoint) -> int:
+        commit = Commit(
+            puts=tuple(tombstone(version, branch=MAIN, note="expired") for version in expired),
+            preconditions=tuple(VersionIs(version.memory_id, version.ref) for version in expired),
+            read_point=point,
+        )
+        try:
+            await self._parts.store.commit(commit)
+        except ConflictError:
+            return 0  # one was revised or forgotten meanwhile; the next sweep looks again
+        self._parts.working.removed(expired)
+        return len(expired)
