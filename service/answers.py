@@ -6,7 +6,7 @@ They are msgspec structs, encoded to JSON in C: a stream of a hundred thousand h
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 Status = Literal["created", "duplicate", "revised", "forgotten"]
 
@@ -51,7 +51,7 @@ class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Refused(Struct, frozen=True, kw_only=True):
     """One memory of a batch that was not stored."""
 
-    error: Problem
+    error: Annotated[Problem, Meta(description="Why it was not stored.")]
 
 
 class ProvenanceRecord(Struct, frozen=True, kw_only=True):
@@ -59,7 +59,7 @@ class ProvenanceRecord(Struct, frozen=True, kw_only=True):
 
     action: Annotated[str, Meta(description="What was done: created, revised, imported, forgotten, …")]
     actor: Annotated[str, Meta(description="Who did it.")]
-    time: Annotated[datetime, Meta(description="When.")]
+    time: Annotated[datetime, Meta(tz=True, description="When.")]
     level: Annotated[Literal["minimal", "full"], Meta(description="Minimal records hold action, actor and time.")]
     source: Annotated[str | None, Meta(description="From what.")] = None
     derived_from: Annotated[list[VersionName], Meta(description="The versions it was made of.")] = []
@@ -82,9 +82,9 @@ class Memory(Struct, frozen=True, kw_only=True):
     tags: Annotated[tuple[str, ...], Meta(description="Sorted and unique.")]
     importance: Annotated[float, Meta(description="0 to 1.")]
     confidence: Annotated[float, Meta(description="0 to 1.")]
-    created_at: Annotated[datetime, Meta(description="When the memory came about.")]
-    updated_at: Annotated[datetime, Meta(description="When this version came about.")]
-    expires_at: Annotated[datetime | None, Meta(description="From when on it is no longer recalled.")]
+    created_at: Annotated[datetime, Meta(tz=True, description="When the memory came about.")]
+    updated_at: Annotated[datetime, Meta(tz=True, description="When this version came about.")]
+    expires_at: Annotated[datetime | None, Meta(tz=True, description="From when on it is no longer recalled.")]
     content_hash: Annotated[str, Meta(description="SHA-256 of the content; empty when forgotten.")]
     forgotten: Annotated[bool, Meta(description="True in a history where the memory was forgotten.")] = False
     content: Annotated[Any | UnsetType, Meta(description="In the view `full`: the text or JSON value.")] = UNSET
@@ -95,14 +95,14 @@ class Memory(Struct, frozen=True, kw_only=True):
 class MemoryPage(Struct, frozen=True, kw_only=True):
     """Some memories of a longer list."""
 
-    items: list[Memory]
+    items: Annotated[list[Memory], Meta(description="The memories of this page.")]
     next_cursor: Annotated[str | None, Meta(description="Give it as `cursor` for the next page; null at the end.")]
 
 
 class HistoryAnswer(Struct, frozen=True, kw_only=True):
     """The versions of a memory, newest first."""
 
-    items: list[Memory]
+    items: Annotated[list[Memory], Meta(description="The versions, newest first.")]
 
 
 class ScoreParts(Struct, frozen=True, kw_only=True):
@@ -123,7 +123,7 @@ class Hit(Struct, frozen=True, kw_only=True):
     kind: Annotated[str, Meta(description="Its kind.")]
     summary: Annotated[str, Meta(description="A few words that stand for the content.")]
     tags: Annotated[tuple[str, ...], Meta(description="Sorted and unique.")]
-    created_at: Annotated[datetime, Meta(description="When the memory came about.")]
+    created_at: Annotated[datetime, Meta(tz=True, description="When the memory came about.")]
     content: Annotated[Any | UnsetType, Meta(description="In the view `full`.")] = UNSET
     metadata: Annotated[dict[str, Any] | UnsetType, Meta(description="In the view `full`.")] = UNSET
     provenance: Annotated[ProvenanceRecord | UnsetType | None, Meta(description="When asked for.")] = UNSET
@@ -133,7 +133,7 @@ class Hit(Struct, frozen=True, kw_only=True):
 class HitsFrame(Struct, frozen=True, kw_only=True, tag_field="frame", tag="hits"):
     """Some hits of a stream; frames come best first."""
 
-    hits: list[Hit]
+    hits: Annotated[list[Hit], Meta(description="The next hits, best first.")]
 
 
 class HeartbeatFrame(Struct, frozen=True, tag_field="frame", tag="heartbeat"):
@@ -150,7 +150,7 @@ class EndFrame(Struct, frozen=True, kw_only=True, tag_field="frame", tag="end"):
 class ErrorFrame(Struct, frozen=True, kw_only=True, tag_field="frame", tag="error"):
     """The search failed after it had begun; what came before holds."""
 
-    error: Problem
+    error: Annotated[Problem, Meta(description="What went wrong.")]
 
 
 Frame = HitsFrame | HeartbeatFrame | EndFrame | ErrorFrame
@@ -159,22 +159,22 @@ Frame = HitsFrame | HeartbeatFrame | EndFrame | ErrorFrame
 class SearchAnswer(Struct, frozen=True, kw_only=True):
     """The hits of a search in one piece."""
 
-    hits: list[Hit]
-    elapsed_ms: float
+    hits: Annotated[list[Hit], Meta(description="All of them, best first.")]
+    elapsed_ms: Annotated[float, Meta(description="How long the search took.")]
 
 
 class BatchAnswer(Struct, frozen=True, kw_only=True):
     """What became of each memory of a batch, in its order."""
 
-    results: list[Remembered | Refused]
+    results: Annotated[list[Remembered | Refused], Meta(description="One for each memory of the request.")]
 
 
 class ImportReport(Struct, frozen=True, kw_only=True):
     """What an import did; running it again changes nothing."""
 
-    created: int = 0
-    revised: int = 0
-    duplicate: int = 0
+    created: Annotated[int, Meta(description="Memories that are new.")] = 0
+    revised: Annotated[int, Meta(description="Memories that have a new version.")] = 0
+    duplicate: Annotated[int, Meta(description="Memories that were there already.")] = 0
     refused: Annotated[int, Meta(description="Records that were not stored; `problems` says why.")] = 0
     problems: Annotated[list[Problem], Meta(description="The first hundred problems.")] = []
 
@@ -182,24 +182,36 @@ class ImportReport(Struct, frozen=True, kw_only=True):
 class StoreFacts(Struct, frozen=True, kw_only=True):
     """The store behind the service."""
 
-    backend: str
-    location: str
+    backend: Annotated[str, Meta(description="The kind of store.")]
+    location: Annotated[str, Meta(description="Where it is.")]
     memories: Annotated[int, Meta(description="Visible memories of the main branch.")]
-    versions: int
-    last_position: int
-    bytes_on_disk: int
+    versions: Annotated[int, Meta(description="Versions of all memories, on all branches.")]
+    last_position: Annotated[int, Meta(description="The place of the newest commit in the order.")]
+    bytes_on_disk: Annotated[int, Meta(description="What the store takes on disk.")]
 
 
 class ServiceStatus(Struct, frozen=True, kw_only=True):
     """How the service is."""
 
     status: Annotated[Literal["healthy", "degraded"], Meta(description="`notes` says why it is degraded.")]
-    version: str
-    uptime_s: float
-    storage: StoreFacts
-    embedder: Annotated[Raw | dict[str, Any], Meta(description="Model, runtime, agreement with fp32, queue.")]
+    version: Annotated[str, Meta(description="The version of the software.")]
+    uptime_s: Annotated[float, Meta(description="Since the service was started.")]
+    storage: Annotated[StoreFacts, Meta(description="The store behind the service.")]
+    embedder: Annotated[dict[str, Any], Meta(description="Model, runtime, agreement with fp32, queue.")]
     buffer: Annotated[dict[str, float], Meta(description="Operations buffered, batches flushed, mean flush time.")]
     operations: Annotated[
         dict[str, dict[str, float]], Meta(description="Each operation's count, errors, and times in milliseconds.")
     ]
-    notes: list[str]
+    notes: Annotated[list[str], Meta(description="What an operator should know; why it is degraded.")]
+
+
+class Alive(Struct, frozen=True):
+    """The process answers."""
+
+    status: Annotated[Literal["alive"], Meta(description="Always so.")] = "alive"
+
+
+class Ready(Struct, frozen=True):
+    """Requests can be served."""
+
+    status: Annotated[Literal["ready"], Meta(description="Always so; a problem is answered otherwise.")] = "ready"

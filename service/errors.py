@@ -15,6 +15,7 @@
 Errors of the store and the embedder pass through; `problem_of` tells all of them as RFC 9457 problem details.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from pydantic import ValidationError
@@ -22,6 +23,9 @@ from pydantic import ValidationError
 from recollect.adapters import errors as storage
 from recollect.embeddings import errors as embedding
 from recollect.service.answers import Problem
+
+MISTAKES_MAX = 1000
+MISTAKES_TOLD_MAX = 100
 
 
 class ServiceError(Exception):
@@ -157,17 +161,39 @@ def problem_of(error: Exception, request_id: str | None = None) -> Problem:
 
 
 def _problem_of_validation(error: ValidationError, request_id: str | None) -> Problem:
+    count = error.error_count()
+    if count > MISTAKES_MAX:  # naming them would take many times the memory of the request itself
+        return problem_of_mistakes([], request_id, count=count)
     mistakes = error.errors(include_url=False, include_context=False, include_input=False)
-    told = [{"loc": [str(part) for part in item["loc"]], "msg": item["msg"], "type": item["type"]} for item in mistakes]
-    syntax = any(item["type"] == "json_invalid" for item in mistakes)
-    first = told[0]
-    place = ".".join(first["loc"])
-    more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
+    return problem_of_mistakes([dict(item) for item in mistakes], request_id)
+
+
+def problem_of_mistakes(
+    mistakes: Sequence[Mapping[str, Any]], request_id: str | None = None, *, count: int | None = None
+) -> Problem:
+    """Tell the mistakes of a request.
+
+    Args:
+        mistakes: As pydantic reports them: `loc`, `msg` and `type` each. What was said is never repeated.
+        request_id: The request's id.
+        count: How many there are, where they are too many to be told.
+    """
+    told = [
+        {"loc": [str(part)[:200] for part in item["loc"]], "msg": item["msg"], "type": item["type"]}
+        for item in mistakes[:MISTAKES_TOLD_MAX]
+    ]
+    if not told:
+        detail = f"the request has {count:,} mistakes, which are too many to name; is it what this path takes?"
+    else:
+        place = ".".join(told[0]["loc"])
+        more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+        detail = f"{place}: {told[0]['msg']}{more}" if place else f"{told[0]['msg']}{more}"
+    syntax = any(item["type"] == "json_invalid" for item in told)
     return Problem(
         title="The body is not JSON" if syntax else "The request is not valid",
         status=400 if syntax else 422,
         code="invalid_json" if syntax else "invalid_request",
-        detail=f"{place}: {first['msg']}{more}" if place else f"{first['msg']}{more}",
+        detail=detail,
         request_id=request_id,
-        errors=told[:100],
+        errors=told,
     )

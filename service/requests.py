@@ -5,10 +5,12 @@ Requests are pydantic models, which report every mistake at once. Answers are in
 
 import re
 from datetime import datetime
+from math import isfinite
 from typing import Annotated, Any, Literal, Self
 
 from msgspec import Struct
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -55,6 +57,31 @@ def _zoned(value: Any) -> Any:
     return value
 
 
+INTEGER_MAX = 2**63 - 1
+BATCH_MEMORIES_MAX = 10_000
+"""More than any setting allows; it bounds what a batch may cost before it is refused."""
+
+
+def _plain(value: Any) -> Any:
+    """Refuse numbers that JSON cannot say (NaN, infinity) or that stores cannot hold."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
+        elif isinstance(item, float) and not isfinite(item):
+            raise ValueError("NaN and infinity are no JSON numbers; leave the field out, or write null or a text")
+        elif isinstance(item, int) and not -INTEGER_MAX <= item <= INTEGER_MAX:
+            raise ValueError("an integer has at most 63 bits; write a larger one as a text")
+    return value
+
+
+Json = Annotated[JsonValue, AfterValidator(_plain)]
+"""Any JSON value with finite numbers."""
+JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_plain)]
+"""A JSON object with finite numbers."""
 Moment = Annotated[datetime, BeforeValidator(_zoned), Field(examples=["2026-11-21T09:00:00Z"])]
 AsOf = Annotated[
     Moment | Annotated[int, Field(ge=0, le=2**53 - 1)],
@@ -110,7 +137,7 @@ class NewMemory(Request):
         }
     )
 
-    content: JsonValue
+    content: Json
     """What to remember: text, or any JSON value."""
     summary: str | None = Field(default=None, min_length=1, max_length=2000)
     """A few words that stand for it; the most central sentences are taken if not given."""
@@ -120,18 +147,23 @@ class NewMemory(Request):
     kind: Name = "semantic"
     """`episodic`, `semantic`, `procedural`, `working` (bounded), `ghost` (expires), or a kind of your own."""
     tags: list[Tag] = Field(default_factory=list, max_length=256)
-    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    """Words to filter by; stored sorted, each once."""
+    metadata: JsonObject = Field(default_factory=dict)
     """Your own fields, which filters reach as `metadata.<path>`."""
     importance: Fraction = 0.5
+    """How much it matters, 0 to 1."""
     confidence: Fraction = 1.0
+    """How sure it is, 0 to 1."""
     created_at: Moment | None = None
     """When it came about, if not now."""
     expires_at: Moment | None = None
     """From when on it is no longer recalled."""
     branch: Name = "main"
+    """The branch to store it on."""
     track_provenance: bool | None = None
     """True keeps the full record, false only actor, action and time; the namespace's policy decides if not given."""
     provenance: ProvenanceInput = Field(default_factory=ProvenanceInput)
+    """Where it comes from."""
     vector: list[float] | None = Field(default=None, max_length=65_536)
     """The embedding, if you have it already: as many numbers as the store's model gives."""
     durability: Durability = "durable"
@@ -147,20 +179,32 @@ class NewMemory(Request):
 class Revision(Request):
     """Changes to a memory: what is not given stays as it is."""
 
-    content: JsonValue | None = None
+    content: Json | None = None
+    """What to remember from now on: text, or any JSON value."""
     summary: str | None = Field(default=None, min_length=1, max_length=2000)
     """Made anew when the content changes and none is given."""
     kind: Name | None = None
+    """Another kind."""
     tags: list[Tag] | None = Field(default=None, max_length=256)
-    metadata: dict[str, JsonValue] | None = None
+    """Words to filter by, in place of all that were there."""
+    metadata: JsonObject | None = None
+    """Your own fields, in place of all that were there."""
     importance: Fraction | None = None
+    """How much it matters, 0 to 1."""
     confidence: Fraction | None = None
+    """How sure it is, 0 to 1."""
     expires_at: Moment | None = None
+    """From when on it is no longer recalled; null takes an expiry away."""
     branch: Name = "main"
+    """The branch to revise it on."""
     track_provenance: bool | None = None
+    """True keeps the full record, false only actor, action and time; the namespace's policy decides if not given."""
     provenance: ProvenanceInput = Field(default_factory=ProvenanceInput)
+    """Where the change comes from."""
     vector: list[float] | None = Field(default=None, max_length=65_536)
+    """The embedding of the new content, if you have it already."""
     durability: Durability = "durable"
+    """`durable` survives a power cut once acknowledged; `relaxed` survives a killed process only."""
 
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
@@ -198,7 +242,8 @@ BatchItem = Annotated[NewMemory, WrapValidator(_keep_mistakes)]
 class MemoryBatch(Request):
     """Memories to store together."""
 
-    memories: list[BatchItem] = Field(min_length=1)
+    memories: list[BatchItem] = Field(min_length=1, max_length=BATCH_MEMORIES_MAX)
+    """The memories, as many as the service's setting `batch_memories_max` allows."""
     atomic: bool = False
     """True stores all or none; false stores each for itself and reports each."""
 
@@ -209,7 +254,9 @@ class ReadOptions(Request):
     view: View = "summary"
     """`summary` is fast; `full` adds content and metadata."""
     include_provenance: bool = False
+    """Adds where the version came from."""
     branch: Name = "main"
+    """The branch to look from."""
     as_of: AsOf | None = None
 
 
@@ -218,11 +265,14 @@ class ListRequest(ReadOptions):
 
     namespaces: list[Namespace] | None = None
     """Only these; all of the users' namespaces if not given."""
-    filters: dict[str, JsonValue] | None = None
+    filters: JsonObject | None = None
+    """The filter language of the documentation."""
     order: Literal["stored", "created_at"] = "stored"
     """By when they were stored, or (a timeline) by when they came about."""
     descending: bool = True
+    """Newest first."""
     limit: int = Field(default=50, ge=1, le=1000)
+    """How many at most."""
     cursor: str | None = Field(default=None, max_length=1024)
     """`next_cursor` of the page before."""
 
@@ -244,10 +294,10 @@ class SearchRequest(ReadOptions):
     """Or a memory: what is similar to it, itself left out."""
     namespaces: list[Namespace] | None = None
     """Only these; all of the users' namespaces if not given."""
-    filters: dict[str, JsonValue] | None = Field(
+    filters: JsonObject | None = Field(
         default=None, examples=[{"AND": [{"kind": "episodic"}, {"importance": {"gte": 0.5}}]}]
     )
-    """See the filter language in the documentation."""
+    """The filter language of the documentation."""
     limit: int | None = Field(default=10, ge=1, le=1_000_000)
     """At most so many; null streams everything, best first (`find_similar` only)."""
     threshold: float | None = Field(default=None, ge=-1, le=1)

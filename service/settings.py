@@ -17,6 +17,8 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from recollect.service.requests import BATCH_MEMORIES_MAX
+
 CONFIG_VARIABLE = "RECOLLECT_CONFIG"
 Count = Annotated[int, Field(ge=1)]
 
@@ -38,6 +40,8 @@ class Settings(BaseSettings):
     """The address that the service listens on."""
     port: int = Field(default=8300, ge=0, le=65_535)
     """The port that the service listens on; 0 takes a free one."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names in the Host header that a service on loopback answers for besides localhost; `*` stands for all."""
 
     model: str = "all-MiniLM-L6-v2"
     """The embedding model: the bundled one, a sentence-transformers name or path, or an endpoint's URL."""
@@ -75,16 +79,18 @@ class Settings(BaseSettings):
 
     content_bytes_max: Count = 1_048_576
     """How large one memory may be: content and metadata as JSON."""
-    batch_memories_max: Count = 1000
+    batch_memories_max: int = Field(default=1000, ge=1, le=BATCH_MEMORIES_MAX)
     """How many memories one batch request may hold."""
     body_bytes_max: Count = 33_554_432
-    """How large the body of a request may be."""
+    """How large the body of a request may be; imports stream, and this bounds each of their lines."""
+    bodies_bytes_max: Count = 268_435_456
+    """How large the bodies of all requests under way may be together before the service answers 503."""
     requests_max: Count = 256
     """How many requests may be under way before the service answers 503."""
     heartbeat_s: float = Field(default=15, gt=0, le=15)
     """How often a stream that has nothing else to say says that it lives."""
-    shutdown_s: float = Field(default=10, gt=0)
-    """How long running requests may take once the service was told to stop."""
+    shutdown_s: float = Field(default=9, gt=0)
+    """How long stopping may take: four fifths for running requests, the rest for the last flush."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """From which level on the service logs."""
