@@ -31,7 +31,7 @@ MEANINGS: Final = {
     ExitCode.FULL: "no space left",
     ExitCode.STOPPED: "stopped by Ctrl-C; what was acknowledged is stored",
 }
-EPILOG: Final = "\n\n".join(["Exit codes:", *(f"{code.value:>3}  {meaning}" for code, meaning in MEANINGS.items())])
+EPILOG: Final = "\n".join(["Exit codes:", *(f"{code.value:>3}  {meaning}" for code, meaning in MEANINGS.items())])
 
 _BY_CODE: Final = {"store_damaged": ExitCode.DAMAGED, "file_error": ExitCode.FAILED}
 _BY_STATUS: Final = {

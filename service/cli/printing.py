@@ -183,8 +183,6 @@ class Output:
         facts.add_row("", f"{store.memories:,} memories, {store.versions:,} versions, {store.bytes_on_disk:,} bytes")
         embedder = ", ".join(f"{name} {value}" for name, value in _plain(status.embedder))
         facts.add_row("embedder", Text(printable(embedder)))
-            "embedder", Text(printable(", ".join(f"{name} {value}" for name, value in _plain(status.embedder))))
-        )
         for name, times in status.operations.items():
             facts.add_row(Text(name), ", ".join(f"{key} {value:g}" for key, value in times.items()))
         for note in status.notes:
