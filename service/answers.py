@@ -84,7 +84,9 @@ class Memory(Struct, frozen=True, kw_only=True):
     confidence: Annotated[float, Meta(description="0 to 1.")]
     created_at: Annotated[datetime, Meta(tz=True, description="When the memory came about.")]
     updated_at: Annotated[datetime, Meta(tz=True, description="When this version came about.")]
-    expires_at: Annotated[datetime | None, Meta(tz=True, description="From when on it is no longer recalled.")]
+    expires_at: Annotated[
+        Annotated[datetime, Meta(tz=True)] | None, Meta(description="From when on it is no longer recalled.")
+    ]
     content_hash: Annotated[str, Meta(description="SHA-256 of the content; empty when forgotten.")]
     forgotten: Annotated[bool, Meta(description="True in a history where the memory was forgotten.")] = False
     content: Annotated[Any | UnsetType, Meta(description="In the view `full`: the text or JSON value.")] = UNSET

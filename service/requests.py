@@ -258,6 +258,7 @@ class ReadOptions(Request):
     branch: Name = "main"
     """The branch to look from."""
     as_of: AsOf | None = None
+    """A time (RFC 3339) or a commit position: answer with what the store held then."""
 
 
 class ListRequest(ReadOptions):
