@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from recollect.service.cli.command import end
-from recollect.service.cli.exits import ExitCode
 from recollect.service.cli.settings_table import SETTINGS_OPTIONS
 from recollect.service.settings import CONFIG_VARIABLE, Settings
 
@@ -48,4 +47,4 @@ def serve(config: ConfigOption = None, given: dict[str, Any] | None = None) -> N
 
     code = run(settings)
     if code:
-        raise typer.Exit(code if code in set(ExitCode) else ExitCode.FAILED)
+        raise typer.Exit(code)
