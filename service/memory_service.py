@@ -84,7 +84,7 @@ async def create_memory_service(
     chosen = settings or Settings()
     if storage is not None:
         chosen = chosen.model_copy(update={"storage": storage})
-    model = embedder or await asyncio.to_thread(create_embedder, embedder_settings(chosen))
+    model = embedder if embedder is not None else await asyncio.to_thread(create_embedder, embedder_settings(chosen))
     try:
         buffered = chosen.preset == "background"
         store = BufferedStore(

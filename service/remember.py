@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
+from pydantic import ValidationError
 
-from recollect.adapters.errors import ConflictError
+from recollect.adapters.errors import ConflictError, InvalidRequestError
 from recollect.adapters.port import Commit, ContentIsNew, KeyIs, Precondition, Put, ReadPoint, VersionIs
-from recollect.adapters.versions import Action, Vector, Version
+from recollect.adapters.versions import MAIN, Action, Vector, Version
 from recollect.service.answers import Refused, Remembered
 from recollect.service.branches import read_point
 from recollect.service.drafts import Draft
@@ -22,7 +23,7 @@ from recollect.service.forgetting import tombstone
 from recollect.service.idempotency import IdempotentRequest
 from recollect.service.parts import Parts
 from recollect.service.planning import Known, New, Outcome, Rejected, Revises, Twin, duplicate_of, plan
-from recollect.service.requests import InvalidMemory, NewMemory
+from recollect.service.requests import Durability, InvalidMemory, NewMemory
 from recollect.service.telemetry import Operation
 
 ATTEMPTS_MAX = 8
@@ -37,6 +38,18 @@ class _Write(Struct, frozen=True, eq=False):
     leaving: list[Version]
 
 
+class _Keeping(Struct, frozen=True, eq=False):
+    """What is kept under an idempotency key: the answers so far, and the places of those to come."""
+
+    request: IdempotentRequest
+    answers: dict[int, Remembered | Refused]
+    places: list[int]
+
+    def record(self, coming: Sequence[Remembered | Refused]) -> tuple[Put, KeyIs]:
+        whole = self.answers | dict(zip(self.places, coming, strict=True))
+        return self.request.record([whole[index] for index in sorted(whole)])
+
+
 class Remembering:
     """The use case of storing memories."""
 
@@ -47,8 +60,7 @@ class Remembering:
         """Store one memory; see `MemoryService.remember`."""
         with self._parts.telemetry.operation("remember") as operation:
             request = self._idempotent(idempotency_key, [memory])
-            draft = self._parts.drafter.draft(memory)
-            (answer,) = await self._store([draft], action, request, operation, atomic=True)
+            (answer,) = await self._all([memory], action, request, operation, atomic=True)
         if isinstance(answer, Refused):  # an atomic write raises instead
             raise InvalidInputError(answer.error.detail)
         return answer
@@ -69,67 +81,88 @@ class Remembering:
                     "are taken: split it, or raise batch_memories_max"
                 )
             request = self._idempotent(idempotency_key, memories)
-            answers: list[Remembered | Refused | None] = [None] * len(memories)
-            drafts: dict[int, Draft] = {}
-            for index, memory in enumerate(memories):
-                drafted = self._draft(memory)
-                if isinstance(drafted, Draft):
-                    drafts[index] = drafted
-                elif atomic:
-                    raise _refused(index, drafted)
-                else:
-                    answers[index] = Refused(error=problem_of(drafted))
-            while drafts:
-                batch = _distinct(drafts)
-                if atomic and len(batch) < len(drafts):
-                    raise _refused(
-                        min(drafts.keys() - batch), InvalidInputError("its key or id stands in the batch twice")
-                    )
-                stored = await self._store(
-                    [drafts.pop(index) for index in batch], action, request, operation, atomic=atomic
-                )
-                for index, answer in zip(batch, stored, strict=True):
-                    answers[index] = answer
-        return [answer for answer in answers if answer is not None]
+            return await self._all(memories, action, request, operation, atomic=atomic)
 
-    def _idempotent(self, key: str | None, memories: Sequence[NewMemory | InvalidMemory]) -> IdempotentRequest | None:
-        if key is None:
-            return None
-        said = [
-            memory.mistakes.errors() if isinstance(memory, InvalidMemory) else memory.model_dump(mode="json")
-            for memory in memories
-        ]
-        return IdempotentRequest.of(key, said, self._parts.settings.idempotency_ttl_s)
-
-    def _draft(self, memory: NewMemory | InvalidMemory) -> Draft | Exception:
-        if isinstance(memory, InvalidMemory):
-            return memory.mistakes
-        try:
-            return self._parts.drafter.draft(memory)
-        except (ServiceError, ConflictError) as error:
-            return error
-
-    async def _store(
+    async def _all(
         self,
-        drafts: Sequence[Draft],
+        memories: Sequence[NewMemory | InvalidMemory],
         action: Action,
         request: IdempotentRequest | None,
         operation: Operation,
         *,
         atomic: bool,
     ) -> list[Remembered | Refused]:
+        """Store memories in as few commits as they allow: one, unless a key stands among them twice."""
+        if request is not None and (answered := await self._answered(request)) is not None:
+            return answered
+        answers: dict[int, Remembered | Refused] = {}
+        drafts = self._drafts(memories, answers, atomic=atomic)
+        while drafts:
+            places = _distinct(drafts)
+            if atomic and len(places) < len(drafts):
+                raise _refused(
+                    min(drafts.keys() - places), InvalidInputError("its key or id stands in the batch twice")
+                )
+            batch = [drafts.pop(place) for place in places]
+            # The last commit keeps the answer to the whole request.
+            keep = None if request is None or drafts else _Keeping(request, answers, places)
+            stored = await self._store(batch, action, keep, operation, atomic=atomic)
+            if stored is None:
+                return await self._all(memories, action, request, operation, atomic=atomic)
+            answers.update(zip(places, stored, strict=True))
+        return [answers[index] for index in range(len(memories))]
+
+    def _drafts(
+        self, memories: Sequence[NewMemory | InvalidMemory], answers: dict[int, Remembered | Refused], *, atomic: bool
+    ) -> dict[int, Draft]:
+        drafts: dict[int, Draft] = {}
+        for index, memory in enumerate(memories):
+            try:
+                if isinstance(memory, InvalidMemory):
+                    raise memory.mistakes
+                drafts[index] = self._parts.drafter.draft(memory)
+            except (ServiceError, InvalidRequestError, ValidationError) as error:
+                if atomic:
+                    raise error if len(memories) == 1 else _refused(index, error) from error
+                answers[index] = Refused(error=problem_of(error))
+        return drafts
+
+    async def _answered(self, request: IdempotentRequest) -> list[Remembered | Refused] | None:
+        return await request.answered(self._parts.store, read_point(MAIN))
+
+    def _idempotent(self, key: str | None, memories: Sequence[NewMemory | InvalidMemory]) -> IdempotentRequest | None:
+        if key is None:
+            return None
+        said = [
+            memory.mistakes.json(include_url=False)
+            if isinstance(memory, InvalidMemory)
+            else memory.model_dump(mode="json")
+            for memory in memories
+        ]
+        return IdempotentRequest.of(key, said, self._parts.settings.idempotency_ttl_s)
+
+    async def _store(
+        self,
+        drafts: Sequence[Draft],
+        action: Action,
+        keep: "_Keeping | None",
+        operation: Operation,
+        *,
+        atomic: bool,
+    ) -> list[Remembered | Refused] | None:
+        """Store drafts in one commit; None where another call with the same idempotency key was faster."""
         point = read_point(drafts[0].version.branch)
         vectors: dict[int, Vector] = {i: draft.vectors for i, draft in enumerate(drafts) if draft.vectors is not None}
-        look = len(vectors) < len(drafts) or request is not None
         for attempt in range(ATTEMPTS_MAX):
-            if request is not None and (answered := await request.answered(self._parts.store, point)) is not None:
-                return answered
-            outcomes = await plan(self._parts, drafts, point, look=look or attempt > 0, again=attempt > 0)
+            if attempt and keep is not None and await self._answered(keep.request) is not None:
+                return None
+            look = attempt > 0 or len(vectors) < len(drafts)
+            outcomes = await plan(self._parts, drafts, point, look=look, again=attempt > 0)
             operation.part("look up")
             _raise_refusals(outcomes, atomic=atomic)
             await self._embed(drafts, outcomes, vectors)
             operation.part("embed")
-            write = await self._write(drafts, outcomes, vectors, action, request, point)
+            write = await self._write(drafts, outcomes, vectors, action, keep, point)
             if not write.commit.puts:
                 return write.answers
             try:
@@ -139,7 +172,7 @@ class Remembering:
             operation.part("commit")
             self._parts.working.removed(write.leaving)
             self._parts.working.added(put.version for put in write.commit.puts if not put.version.forgotten)
-            durability = "durable" if receipt.durable else "relaxed"
+            durability: Durability = "durable" if receipt.durable else "relaxed"
             return [_placed(answer, receipt.position, durability) for answer in write.answers]
         raise VersionConflictError(
             f"other writers changed the same memories {ATTEMPTS_MAX} times meanwhile; try again, or write them in turn"
@@ -157,7 +190,7 @@ class Remembering:
         outcomes: Sequence[Outcome],
         vectors: dict[int, Vector],
         action: Action,
-        request: IdempotentRequest | None,
+        keep: "_Keeping | None",
         point: ReadPoint,
     ) -> _Write:
         puts: list[Put] = []
@@ -180,8 +213,8 @@ class Remembering:
         for version in leaving:
             puts.append(tombstone(version, note="working memory is bounded", branch=point.lineage[0].branch))
             preconditions.append(VersionIs(version.memory_id, version.ref))
-        if request is not None and puts:
-            record, unused = request.record(answers)
+        if keep is not None and puts:
+            record, unused = keep.record(answers)
             puts.append(record)
             preconditions.append(unused)
         relaxed = bool(drafts) and all(draft.request.durability == "relaxed" for draft in drafts)
@@ -268,7 +301,7 @@ def _twin_of(answer: Remembered | Refused) -> Remembered | Refused:
     return answer if isinstance(answer, Refused) else msgspec.structs.replace(answer, status="duplicate")
 
 
-def _placed(answer: Remembered | Refused, position: int, durability: str) -> Remembered | Refused:
+def _placed(answer: Remembered | Refused, position: int, durability: Durability) -> Remembered | Refused:
     if isinstance(answer, Refused) or answer.position:
         return answer
     return msgspec.structs.replace(answer, position=position, durability=durability)
