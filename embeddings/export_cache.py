@@ -15,6 +15,7 @@ that one.
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ EXPORT_FORMAT = 1
 GRAPH = "model.xml"
 WEIGHTS = "model.bin"
 FACTS = "export.json"
+_ABANDONED_AFTER_S = 3600
+"""Far beyond the time any export may take, so that no living one is swept away."""
 
 
 class ExportFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,11 +74,9 @@ def read_export(folder: Path) -> ExportFacts | None:
             found = dict(
                 zip(facts.sha256, pool.map(lambda name: file_sha256(folder / name), facts.sha256), strict=True)
             )
-    except FileNotFoundError as error:
+    except (OSError, msgspec.MsgspecError) as error:
         if not folder.exists():
             return None
-        raise DamagedExportError(f"{error.filename} is missing") from error
-    except (OSError, msgspec.MsgspecError) as error:
         raise DamagedExportError(f"{folder} cannot be read: {error}") from error
     for name, expected in facts.sha256.items():
         if found[name] != expected:
@@ -109,6 +110,7 @@ def new_export(folder: Path) -> Iterator[Path]:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
         making = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
         raise ExportError(
@@ -145,6 +147,17 @@ def discard_export(folder: Path) -> None:
 
 def _unwritable(folder: Path, error: OSError) -> ExportError:
     return ExportError(f"the model cache {folder} cannot be written: {error}. Set another cache_folder")
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what exports left behind that were killed before they could clean up."""
+    for left in folder.parent.glob(f".{folder.name}-*"):
+        try:
+            forgotten = time.time() - left.stat().st_mtime > _ABANDONED_AFTER_S
+        except FileNotFoundError:
+            continue  # its own process has just removed or renamed it
+        if forgotten:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _sync_and_rename(making: Path, folder: Path) -> None:

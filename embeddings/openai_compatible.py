@@ -238,8 +238,10 @@ class OpenAICompatibleEmbedder:
                 status_code=200,
             )
         rows = np.empty((count, lengths.pop()), dtype=np.float32)
-        for place, item in zip(places, items, strict=True):
-            rows[place] = item.embedding
+        # A number beyond float32 becomes infinite here, and is refused below.
+        with np.errstate(over="ignore"):
+            for place, item in zip(places, items, strict=True):
+                rows[place] = item.embedding
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
         if not (np.isfinite(norms).all() and norms.all()):
             raise EmbeddingServiceError(f"{self._url} answered a vector that is zero or infinite", status_code=200)
