@@ -67,7 +67,7 @@ class JsonlImporter:
             return bad_record(place, f"this is not JSON ({error}); write one JSON object a line")
         if not isinstance(document, dict):
             return bad_record(place, f"expected a JSON object with 'content', not {type(document).__name__}")
-        if "content" not in document:
+        if document.get("content") is None:
             return bad_record(place, "it has no 'content'; name the field that holds the text 'content'")
         try:
             fields = self._fields(document)
