@@ -76,6 +76,8 @@ def configure_logs(
     root.handlers[:] = [handler]
     # Libraries tell too much at "info"; the service says itself what an operator wants to know.
     root.setLevel(max(_LEVELS[level], logging.WARNING) if level != "debug" else logging.INFO)
+    for name in ("httpx", "httpcore"):  # they tell whole addresses, and what they are asked for stands in these
+        logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         logger = logging.getLogger(name)
         logger.handlers.clear()

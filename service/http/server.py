@@ -232,12 +232,16 @@ class _Stopping:
         if self._told.is_set():
             logger.warning("stopping at once", signal=signal.Signals(number).name)
             os._exit(128 + number)
-        self._told.set()
         logger.info("stopping", signal=signal.Signals(number).name)
         # A thread that does not come back (a model, a disk) must not hold the process: this ends it even then.
         watchdog = threading.Timer(self._within_s + 0.5, self._give_up)
         watchdog.daemon = True
         watchdog.start()
+        self.stop()
+
+    def stop(self) -> None:
+        """Tell the service to stop, as the first signal does."""
+        self._told.set()
         if self._then is not None:
             self._then()
 

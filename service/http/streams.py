@@ -88,6 +88,9 @@ class StreamOf(Response):
             async for chunk in chunks:
                 self._source_is_silent = False
                 await self._send(send, chunk)
+                # A server drops what it is sent for a reader that has left, without waiting: without this, a source
+                # that never waits either would run to its end before the leaving is noticed.
+                await asyncio.sleep(0)
                 self._source_is_silent = True
         self._source_is_silent = False
         await self._send(send, b"", more=False)
