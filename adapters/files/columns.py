@@ -1,0 +1,201 @@
+"""Columns in memory: what filters, visibility and ranking need of every version, about 130 bytes each.
+
+They are loaded at the first read that looks at many versions, and follow the catalog: before each such read the
+rows that were committed since, by this process or another, are added. A read takes a `Snapshot`: rows up to a
+number, seen as of the newest position among them, so that what is committed meanwhile does not show.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from threading import Lock
+from typing import Any
+from zlib import crc32
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from recollect.adapters.files.growable import Growable
+from recollect.adapters.files.records import damaged
+
+NEVER = 2**63 - 1
+NO_TIME = -(2**63)
+LOAD_ROWS = 16_384
+_NEW_ROWS = (
+    "SELECT row, memory_id, memory, replaces, first_slot, slots, head_crc, head FROM versions"
+    " WHERE row > ? ORDER BY row LIMIT ?"
+)
+
+
+class Facts(Struct):
+    """What the columns keep of a head."""
+
+    position: int
+    branch: str
+    number: int
+    namespace: str
+    kind: str
+    importance: float
+    confidence: float
+    created_at_ms: int
+    updated_at_ms: int
+    actor: str
+    key: str | None = None
+    tags: tuple[str, ...] = ()
+    expires_at_ms: int | None = None
+    source: str | None = None
+    forgotten: bool = False
+
+
+_FACTS = msgspec.json.Decoder(list[Facts])
+
+
+class Codes:
+    """Numbers for the few different texts of a column."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, int] = {}
+
+    def encode(self, texts: Iterable[str]) -> list[int]:
+        """Return the number of each text; new ones get the next."""
+        of = self.of
+        return [of.setdefault(text, len(of)) for text in texts]
+
+
+def text_number(text: str | None) -> int:
+    """Return 64 bits that stand for a text in a column of many different ones; 0 for none.
+
+    Two texts of a million share a number with a chance of 1 in 10**7; the numbers differ between processes.
+    """
+    return 0 if text is None else hash(text) or 1
+
+
+class Columns:
+    """The columns of one open store. `refresh` is called by one thread at a time; snapshots are read by any."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.branches, self.namespaces, self.kinds, self.actors = Codes(), Codes(), Codes(), Codes()
+        self.arrays = {
+            name: Growable(dtype)
+            for name, dtype in (
+                ("position", "i8"), ("superseded", "i8"), ("memory", "i8"), ("number", "i8"),
+                ("branch", "i4"), ("namespace", "i4"), ("kind", "i4"), ("actor", "i4"),
+                ("key", "i8"), ("source", "i8"), ("importance", "f8"), ("confidence", "f8"),
+                ("created", "i8"), ("updated", "i8"), ("expires", "i8"),
+                ("high", "u8"), ("low", "u8"), ("first_slot", "i8"), ("slots", "i4"),
+                ("system", "?"), ("tagged", "?"), ("forgotten", "?"),
+            )
+        }  # fmt: skip
+        # A pair for each tag of each version.
+        self.tags = Codes()
+        self.tag_row, self.tag_code = Growable("i4"), Growable("i4")
+        self.any_expires = False
+        self.any_system = False
+        self.any_windows = False
+
+    @property
+    def rows(self) -> int:
+        """How many rows are loaded."""
+        return self.arrays["position"].length
+
+    def refresh(self, connection: sqlite3.Connection) -> None:
+        """Load the rows that are new in the catalog; the caller holds the lock.
+
+        Raises:
+            StoreDamagedError: A head differs from its checksum.
+        """
+        while True:
+            rows = connection.execute(_NEW_ROWS, (self.rows, LOAD_ROWS)).fetchall()
+            if rows:
+                self._add(rows)
+            if len(rows) < LOAD_ROWS:
+                return
+
+    def _add(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        numbers, ids, memories, replaces, first_slots, slots, crcs, heads = zip(*rows, strict=True)
+        if list(map(crc32, heads)) != list(crcs):
+            wrong = next(at for at, head in enumerate(heads) if crc32(head) != crcs[at])
+            raise damaged(numbers[wrong], "head", ids[wrong])
+        if numbers != tuple(range(self.rows + 1, self.rows + 1 + len(rows))):
+            raise damaged(self.rows + 1, "row numbers, which have a gap", None)
+        facts = _FACTS.decode(b"[" + b",".join(heads) + b"]")
+        first = self.rows
+        halves = np.frombuffer(b"".join(ids), dtype=">u8").reshape(-1, 2)
+        system = [fact.namespace.startswith("_") for fact in facts]
+        expires = [NO_TIME if fact.expires_at_ms is None else fact.expires_at_ms for fact in facts]
+        self.any_expires = self.any_expires or any(fact.expires_at_ms is not None for fact in facts)
+        self.any_system = self.any_system or any(system)
+        self.any_windows = self.any_windows or max(slots) > 1
+        self.tag_row.extend(np.repeat(np.arange(first, first + len(facts)), [len(fact.tags) for fact in facts]))
+        self.tag_code.extend(self.tags.encode(tag for fact in facts for tag in fact.tags))
+        positions = [fact.position for fact in facts]
+        self._extend(
+            # A tombstone counts as superseded from the beginning: it is never shown.
+            superseded=[0 if fact.forgotten else NEVER for fact in facts],
+            memory=np.asarray(memories, dtype="i8") - 1,
+            number=[fact.number for fact in facts],
+            branch=self.branches.encode(fact.branch for fact in facts),
+            namespace=self.namespaces.encode(fact.namespace for fact in facts),
+            kind=self.kinds.encode(fact.kind for fact in facts),
+            actor=self.actors.encode(fact.actor for fact in facts),
+            key=[text_number(fact.key) for fact in facts],
+            source=[text_number(fact.source) for fact in facts],
+            importance=[fact.importance for fact in facts],
+            confidence=[fact.confidence for fact in facts],
+            created=[fact.created_at_ms for fact in facts],
+            updated=[fact.updated_at_ms for fact in facts],
+            expires=expires,
+            high=halves[:, 0],
+            low=halves[:, 1],
+            first_slot=first_slots,
+            slots=slots,
+            system=system,
+            tagged=[bool(fact.tags) for fact in facts],
+            forgotten=[fact.forgotten for fact in facts],
+        )
+        self._supersede(replaces, positions)
+        # Last: its length is what `rows` says.
+        self.arrays["position"].extend(positions)
+
+    def _extend(self, **values: Any) -> None:
+        for name, column in values.items():
+            self.arrays[name].extend(column)
+
+    def _supersede(self, replaces: Sequence[int | None], positions: Sequence[int]) -> None:
+        pairs = [(row - 1, at) for row, at in zip(replaces, positions, strict=True) if row is not None]
+        if not pairs:
+            return
+        rows, at = np.asarray(pairs, dtype="i8").T
+        superseded = self.arrays["superseded"].view
+        # A tombstone keeps its 0.
+        superseded[rows] = np.minimum(superseded[rows], at)
+
+    def snapshot(self) -> "Snapshot":
+        """Return the rows loaded so far as they are seen now; the caller holds the lock."""
+        return Snapshot(self)
+
+
+class Snapshot:
+    """The versions up to a row, as arrays with one element a version: row number minus 1 is the index."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+        self.rows = columns.rows
+        self._arrays: dict[str, NDArray[Any]] = {name: held.view for name, held in columns.arrays.items()}
+        self._tag_row, self._tag_code = columns.tag_row.view, columns.tag_code.view
+        position = self._arrays["position"]
+        self.last_position = int(position[-1]) if self.rows else 0
+        self.slots = int(self["first_slot"][-1] + self["slots"][-1]) if self.rows else 0
+        self.one_slot_each = self.slots == self.rows and not columns.any_windows
+        self.any_windows = columns.any_windows
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._arrays[name]
+
+    def tagged(self, tags: Iterable[str]) -> NDArray[np.int32]:
+        """Return the indexes of the versions that have one of these tags."""
+        of = self.columns.tags.of
+        codes = [of[tag] for tag in tags if tag in of]
+        return self._tag_row[np.isin(self._tag_code, codes)]

@@ -1,0 +1,210 @@
+"""Reads by index: one memory, one key, one content, one line of versions.
+
+They run on any connection: readers use them for `get` and `history`, the writer for preconditions, where they
+see what earlier commits of the same transaction wrote.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+from zlib import crc32
+
+from msgspec import structs
+
+from recollect.adapters.files.provenance import ProvenancePacks
+from recollect.adapters.files.records import (
+    content_number,
+    damaged,
+    memory_key,
+    read_provenance,
+    read_sparse,
+    read_versions,
+    whole,
+)
+from recollect.adapters.files.vectors import read_dense
+from recollect.adapters.port import (
+    SUMMARY,
+    ByContent,
+    ById,
+    ByKey,
+    ByRef,
+    Projection,
+    ReadPoint,
+    Selector,
+)
+from recollect.adapters.versions import Provenance, Version
+
+_NEWEST = "SELECT row FROM versions WHERE memory_id = ? AND branch = ? AND position <= ? ORDER BY position DESC LIMIT 1"
+_BY_REF = "SELECT row FROM versions WHERE memory_id = ? AND branch = ? AND number = ?"
+_BY_KEY = "SELECT DISTINCT memory_id FROM versions WHERE namespace = ? AND key = ? AND key IS NOT NULL AND fresh & 1"
+_BY_CONTENT = "SELECT DISTINCT memory_id FROM versions WHERE content = ? AND content != 0 AND fresh & 2"
+ROWS_A_STATEMENT = 512
+
+
+class RowReader:
+    """Turns row numbers into versions, over one connection that one thread uses at a time."""
+
+    def __init__(self, connection: sqlite3.Connection, packs: ProvenancePacks, dimension: int) -> None:
+        self.connection = connection
+        self._packs = packs
+        self._dimension = dimension
+
+    def versions(self, rows: Sequence[int], projection: Projection = SUMMARY) -> list[Version]:
+        """Return the versions in these rows, in the same order.
+
+        Raises:
+            StoreDamagedError: A part that is read differs from its checksum, or a row is missing.
+        """
+        found: list[Version] = []
+        for start in range(0, len(rows), ROWS_A_STATEMENT):
+            found.extend(self._batch(rows[start : start + ROWS_A_STATEMENT], projection))
+        return found
+
+    def _batch(self, rows: Sequence[int], projection: Projection) -> list[Version]:
+        documents = self._documents(rows, projection)
+        versions = read_versions(documents)
+        if projection.provenance:
+            for version, record in zip(versions, self._records(rows, versions), strict=True):
+                structs.force_setattr(version, "provenance", record)
+        if projection.vectors:
+            self._attach_vectors(rows, versions)
+        return versions
+
+    def _select(self, columns: str, table: str, rows: Sequence[int]) -> list[Any]:
+        marks = ",".join(map(str, rows))
+        statement = f"SELECT row, {columns} FROM {table} WHERE row IN ({marks})"  # noqa: S608 - own numbers and names
+        return self.connection.execute(statement).fetchall()
+
+    def _documents(self, rows: Sequence[int], projection: Projection) -> list[bytes]:
+        columns = "head, head_crc, body, body_crc" if projection.content else "head, head_crc, NULL, 0"
+        documents: dict[int, bytes] = {}
+        for row, head, head_crc, body, body_crc in self._select(columns, "versions", rows):
+            if crc32(head) != head_crc:
+                raise damaged(row, "head", self.memory_of(row))
+            if projection.content and crc32(body) != body_crc:
+                raise damaged(row, "body", self.memory_of(row))
+            documents[row] = whole(head, body) if projection.content else head
+        try:
+            return [documents[row] for row in rows]
+        except KeyError as error:
+            raise damaged(error.args[0], "which is missing", None) from error
+
+    def _records(self, rows: Sequence[int], versions: Sequence[Version]) -> list[Provenance | None]:
+        places = {place[0]: place[1:] for place in self._select("pack, start, length", "versions", rows)}
+        lines: list[bytes] = []
+        for row, version in zip(rows, versions, strict=True):
+            pack, start, length = places[row]
+            lines.append(self._packs.read(pack, start, length, version.ref, version.position) if length else b"null")
+        return read_provenance(lines)
+
+    def _attach_vectors(self, rows: Sequence[int], versions: Sequence[Version]) -> None:
+        parts = {part[0]: part for part in self._select("dense, dense_crc, sparse, sparse_crc", "vectors", rows)}
+        for row, version in zip(rows, versions, strict=True):
+            if row not in parts:
+                continue
+            _, dense, dense_crc, sparse, sparse_crc = parts[row]
+            if crc32(dense or b"") != dense_crc or crc32(sparse or b"") != sparse_crc:
+                raise damaged(row, "vectors", self.memory_of(row))
+            if dense is not None:
+                structs.force_setattr(version, "vectors", read_dense(dense, self._dimension))
+            if sparse is not None:
+                structs.force_setattr(version, "sparse", read_sparse(sparse))
+
+    def memory_of(self, row: int) -> bytes | None:
+        """Return the id of the memory that a row belongs to, for a message."""
+        found = self.connection.execute("SELECT memory_id FROM versions WHERE row = ?", (row,)).fetchone()
+        return found[0] if found else None
+
+    # --- What is visible --------------------------------------------------------------------------------
+
+    def visible(self, memory_id: bytes, read_point: ReadPoint) -> Version | None:
+        """Return the summary of a memory's visible version; None where none is."""
+        row = self.visible_row(memory_id, read_point)
+        return None if row is None else self._shown([row], read_point)[0]
+
+    def visible_row(self, memory_id: bytes, read_point: ReadPoint) -> int | None:
+        """Return the row that decides what is seen of a memory: it may be a tombstone or have expired."""
+        for span in read_point.lineage:
+            found = self.connection.execute(_NEWEST, (memory_id, span.branch, span.up_to)).fetchone()
+            if found is not None:
+                return int(found[0])
+        return None
+
+    def _shown(
+        self, rows: Sequence[int], read_point: ReadPoint, projection: Projection = SUMMARY
+    ) -> list[Version | None]:
+        return [is_shown(version, read_point) for version in self.versions(rows, projection)]
+
+    def select(
+        self, selectors: Sequence[Selector], read_point: ReadPoint, projection: Projection
+    ) -> list[Version | None]:
+        """Return what each selector names; None where nothing visible is found."""
+        rows = [self._row_of(selector, read_point) for selector in selectors]
+        present = sorted({row for row in rows if row is not None})
+        found = dict(zip(present, self.versions(present, projection), strict=True))
+        answer: list[Version | None] = []
+        for row, selector in zip(rows, selectors, strict=True):
+            version = None if row is None else found[row]
+            answer.append(version if isinstance(selector, ByRef) else is_shown(version, read_point))
+        return answer
+
+    def _row_of(self, selector: Selector, read_point: ReadPoint) -> int | None:
+        match selector:
+            case ById(memory_id):
+                key = memory_key(memory_id)
+                return None if key is None else self.visible_row(key, read_point)
+            case ByRef(ref):
+                key = memory_key(ref.memory_id)
+                found = key and self.connection.execute(_BY_REF, (key, ref.branch, ref.number)).fetchone()
+                return int(found[0]) if found else None
+            case ByKey(namespace, key_text):
+                holders = list(self.with_key(namespace, key_text, read_point))
+                return max(holders)[-1] if holders else None
+            case ByContent(namespace, content_hash):
+                holders = list(self.with_content(namespace, content_hash, read_point))
+                return min(holders)[-1] if holders else None
+
+    def with_key(self, namespace: str, key: str, read_point: ReadPoint) -> Iterator[tuple[int, str, int]]:
+        """Yield position, memory id and row of each visible version with a key."""
+        memories = self.connection.execute(_BY_KEY, (namespace, key)).fetchall()
+        for row, version in self._heads(memories, read_point):
+            if version.namespace == namespace and version.key == key:
+                yield version.position, version.memory_id, row
+
+    def with_content(self, namespace: str, content_hash: str, read_point: ReadPoint) -> Iterator[tuple[int, str, int]]:
+        """Yield position, memory id and row of each visible version with a content."""
+        if not content_hash:
+            return
+        memories = self.connection.execute(_BY_CONTENT, (content_number(content_hash),)).fetchall()
+        for row, version in self._heads(memories, read_point):
+            if version.namespace == namespace and version.content_hash == content_hash:
+                yield version.position, version.memory_id, row
+
+    def _heads(self, memories: Iterable[tuple[bytes]], read_point: ReadPoint) -> Iterator[tuple[int, Version]]:
+        deciding = [self.visible_row(memory_id, read_point) for (memory_id,) in memories]
+        rows = [row for row in deciding if row is not None]
+        for row, version in zip(rows, self._shown(rows, read_point), strict=True):
+            if version is not None:
+                yield row, version
+
+    def line(self, memory_id: str, read_point: ReadPoint | None) -> list[int]:
+        """Return the rows of a memory along a lineage, newest first; of all branches without one."""
+        key = memory_key(memory_id)
+        if key is None:
+            return []
+        statement = "SELECT position, branch, number, row FROM versions WHERE memory_id = ?"
+        found = self.connection.execute(statement, (key,)).fetchall()
+        if read_point is not None:
+            bounds = [(span.branch.encode("utf-8", "surrogatepass"), span.up_to) for span in read_point.lineage]
+            found = [
+                place for place in found if any(place[1] == branch and place[0] <= up_to for branch, up_to in bounds)
+            ]
+        return [row for *_, row in sorted(found, reverse=True)]
+
+
+def is_shown(version: Version | None, read_point: ReadPoint) -> Version | None:
+    """Return the version that decides what is seen of a memory, or None if that is a tombstone or expired."""
+    if version is None or version.forgotten:
+        return None
+    expires, now = version.expires_at_ms, read_point.at_ms
+    return None if expires is not None and now is not None and expires <= now else version

@@ -1,0 +1,148 @@
+"""Upkeep in the background, so that no commit waits for it.
+
+Packs are synced, after which the catalog forgets its copy of their lines, and the write-ahead log is copied into the
+catalog. What must be written goes through the writer, which does it between two groups.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+from threading import Event, Lock, Thread
+
+from msgspec import Struct
+
+from recollect.adapters.errors import StorageError
+from recollect.adapters.files import catalog
+from recollect.adapters.files.provenance import ProvenancePacks
+from recollect.adapters.files.transaction import read_state
+from recollect.adapters.files.vectors import VectorPacks
+from recollect.adapters.files.writer import Task, Writer
+
+INTERVAL_S = 1.0
+CHECKPOINT_BYTES = 4 * 2**20
+LOG_BYTES_MAX = 64 * 2**20
+"""A longer log is copied by the writer itself, which holds commits up for that moment but bounds the log."""
+
+
+class Synced(Struct, frozen=True):
+    """Up to where packs are durable: the row and the slot after it."""
+
+    row: int
+    slot: int
+
+
+class Maintenance:
+    """The thread that keeps an open store tidy.
+
+    Attributes:
+        problems: What failed at its last turn, as sentences; empty when all is well.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        connection: sqlite3.Connection,
+        path: Path,
+        vectors: VectorPacks,
+        provenance: ProvenancePacks,
+    ) -> None:
+        self._writer = writer
+        self._connection = connection
+        self._log = path.with_name(f"{path.name}-wal")
+        self._vectors = vectors
+        self._provenance = provenance
+        self._lock = Lock()
+        self._stopping = Event()
+        self._commits_seen = 0
+        self.problems: tuple[str, ...] = ()
+        self._thread = Thread(target=self._run, name="recollect-maintenance", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(INTERVAL_S):
+            commits = self._writer.counters.commits
+            if commits == self._commits_seen and not self.problems:
+                continue
+            self._commits_seen = commits
+            try:
+                self.problems = ()
+                self.turn()
+            except (sqlite3.Error, OSError, StorageError) as failure:
+                self._note(catalog.translate(failure, "maintaining the store"))
+
+    def _note(self, failure: StorageError | None) -> None:
+        # The copies in the catalog and the log stay until a later turn succeeds: nothing is lost by waiting.
+        if failure is not None:
+            self.problems = (f"upkeep: {failure}",)
+
+    def turn(self) -> None:
+        """Sync the packs, forget the copies of their lines, and copy the log if it has grown."""
+        with self._lock:
+            synced = self._sync_packs()
+            self._writer.submit(Task(lambda connection: forget_copies(connection, synced), self._note))
+            if self._writer.counters.bytes_since_checkpoint >= CHECKPOINT_BYTES:
+                self._checkpoint()
+
+    def _sync_packs(self) -> Synced:
+        state = read_state(self._connection)
+        packs = self._connection.execute("SELECT DISTINCT pack FROM provenance_tail WHERE row <= ?", (state.row,))
+        for (pack,) in packs.fetchall():
+            self._provenance.sync(pack)
+        first = int(catalog.read_meta(self._connection, "vectors_synced"))
+        self._vectors.sync(first, state.slot)
+        return Synced(state.row, state.slot)
+
+    def _checkpoint(self) -> None:
+        self._writer.counters.bytes_since_checkpoint = 0
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        if self._log.stat().st_size > LOG_BYTES_MAX:
+            self._writer.submit(Task(restart_log, self._note))
+
+    def finish(self) -> None:
+        """Make everything durable and leave as little as possible to the next opening; blocks until done."""
+        self.stop()
+        self.turn()
+        done = Event()
+        self._writer.submit(Task(empty_log, lambda _: done.set()))
+        done.wait()
+        self.sync_log()
+
+    def sync_log(self) -> None:
+        """Make every commit in the log durable, those of other processes too."""
+        try:
+            # SQLite holds no locks on its log, so closing this handle drops none.
+            handle = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            os.fdatasync(handle)
+        finally:
+            os.close(handle)
+
+
+def forget_copies(connection: sqlite3.Connection, synced: Synced) -> None:
+    """Drop the copies of lines whose packs are durable, and note how far vectors are."""
+    known = int(catalog.read_meta(connection, "vectors_synced"))
+    copies = connection.execute("SELECT 1 FROM provenance_tail WHERE row <= ? LIMIT 1", (synced.row,)).fetchone()
+    if copies is None and known >= synced.slot:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("DELETE FROM provenance_tail WHERE row <= ?", (synced.row,))
+    if synced.slot > known:
+        catalog.write_meta(connection, "vectors_synced", str(synced.slot))
+    connection.execute("COMMIT")
+
+
+def empty_log(connection: sqlite3.Connection) -> None:
+    """Copy all of the log and cut it; gives way to other processes that use it."""
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def restart_log(connection: sqlite3.Connection) -> None:
+    """Copy all of the log and begin it anew; gives way to readers that still need it."""
+    connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
