@@ -202,7 +202,8 @@ class FileAdapter(ProvenanceStorageAdapter):
             if ahead is not None:
                 # The worker looks at `gone` between blocks; wait, so that nothing of this stream goes on behind it.
                 await asyncio.wait([ahead])
-                ahead.cancelled() or ahead.exception()
+                if not ahead.cancelled():
+                    ahead.exception()
 
     # --- The store --------------------------------------------------------------------------------------
 

@@ -79,9 +79,9 @@ class PathColumn:
         if isinstance(value, bool):
             return (self._true if value else self._false).view
         if isinstance(value, str):
-            return self._text_rows.view[self._texts.view == text_number(value)]
+            return np.asarray(self._text_rows.view[self._texts.view == text_number(value)])
         if is_exact(value):
-            return self._number_rows.view[self._numbers.view == value]
+            return np.asarray(self._number_rows.view[self._numbers.view == value])
         return np.array([row for row, large in self._large if same(large, value)], dtype=np.int64)
 
     def within(self, bounds: Range) -> NDArray[np.int64]:

@@ -248,7 +248,12 @@ def check_vectors(vectors: Vector, dimension: int) -> Vector:
     return array
 
 
-def _sparse_bytes(sparse: SparseVector) -> bytes:
+def check_sparse(sparse: SparseVector) -> SparseVector:
+    """Return a sparse vector as contiguous little-endian arrays.
+
+    Raises:
+        InvalidVectorError: Its arrays differ in length, its terms are not sorted and unique, or a weight is not finite.
+    """
     terms = np.ascontiguousarray(sparse.terms, dtype="<u4")
     weights = np.ascontiguousarray(sparse.weights, dtype="<f4")
     if terms.ndim != 1 or terms.shape != weights.shape:
@@ -257,7 +262,12 @@ def _sparse_bytes(sparse: SparseVector) -> bytes:
         raise InvalidVectorError("a term's weight is NaN or infinity")
     if (terms[1:] <= terms[:-1]).any():
         raise InvalidVectorError("the terms of a sparse vector are sorted and unique")
-    return terms.tobytes() + weights.tobytes()
+    return SparseVector(terms, weights)
+
+
+def _sparse_bytes(sparse: SparseVector) -> bytes:
+    checked = check_sparse(sparse)
+    return checked.terms.tobytes() + checked.weights.tobytes()
 
 
 def read_sparse(content: bytes) -> SparseVector:

@@ -12,7 +12,7 @@ from recollect.adapters.files.columns import Columns, Snapshot
 from recollect.adapters.files.lookups import RowReader
 from recollect.adapters.files.metadata import MetadataColumns
 from recollect.adapters.files.ordering import MICRO, Indexes, by_score, micro_scores, scan_order
-from recollect.adapters.files.records import check_vectors
+from recollect.adapters.files.records import check_sparse, check_vectors
 from recollect.adapters.files.selection import Mask, Selection
 from recollect.adapters.files.similarity import DenseRanking
 from recollect.adapters.files.sparse import SparseIndex, sparse_scores
@@ -86,20 +86,21 @@ class Searcher:
             InvalidRequestError: The query has neither a dense vector nor terms.
         """
         dense = None if query.dense is None else check_query(query.dense, self._dimension)
-        if dense is None and query.sparse is None:
+        terms = None if query.sparse is None else check_sparse(query.sparse)
+        if dense is None and terms is None:
             raise InvalidRequestError("a search needs a dense vector, terms, or both")
         snapshot = self.snapshot(reader)
         mask = self._select(reader, snapshot, query.read_point, query.namespaces, query.filter)
         if query.limit is not None and query.limit <= 0:
             return
-        if dense is not None and query.sparse is not None:
-            matches = self._fused(reader, snapshot, mask, query, dense, query.sparse, gone)
+        if dense is not None and terms is not None:
+            matches = self._fused(reader, snapshot, mask, query, dense, terms, gone)
         elif dense is not None:
             first = query.batch_size if query.limit is None else query.limit
             runs = DenseRanking(snapshot, self._vectors, dense, lambda: _check(gone)).runs(mask, first)
             matches = self._single(reader, runs, query, _dense_match)
         else:
-            runs = self._terms(reader, snapshot, mask, query.sparse)
+            runs = self._terms(reader, snapshot, mask, terms)
             matches = self._single(reader, runs, query, _sparse_match)
         for group in matches:
             _check(gone)

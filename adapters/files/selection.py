@@ -140,9 +140,9 @@ class Selection:
         if name == "metadata":
             return self._metadata_mask(field, PathColumn.present)
         if name in _HASHED:
-            return snapshot[name] != 0
+            return np.asarray(snapshot[name] != 0)
         if name == "expires_at":
-            return snapshot["expires"] != NO_TIME
+            return np.asarray(snapshot["expires"] != NO_TIME)
         if name == "tags":
             return snapshot["tagged"].copy()
         if name in _CODED or name in _NUMBERS:

@@ -113,4 +113,4 @@ def sparse_scores(segments: list[Segment], query: SparseVector, mask: Mask) -> t
     shared = np.zeros(size, dtype=bool)
     shared[touched] = True
     found = np.flatnonzero(shared[: len(mask)] & mask)
-    return found, sums[found]
+    return found, np.asarray(sums[found], dtype=np.float64)

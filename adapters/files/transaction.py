@@ -29,7 +29,10 @@ _BEFORE = (
     " ORDER BY position DESC LIMIT 1"
 )
 _TAKEN = "SELECT 1 FROM versions WHERE memory_id = ? AND branch = ? AND number = ?"
-_ADD_VERSION = f"INSERT INTO versions VALUES ({'?, ' * 18}CAST(? AS TEXT), CAST(? AS TEXT))"
+_ADD_VERSION = (
+    "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+    " CAST(? AS TEXT), CAST(? AS TEXT))"
+)
 _ADD_VECTORS = "INSERT INTO vectors VALUES (?, ?, ?, ?, ?)"
 _ADD_TAIL = "INSERT INTO provenance_tail VALUES (?, ?, ?, ?)"
 _SET_HEAD = "INSERT INTO branches VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET head = excluded.head"
