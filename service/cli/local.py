@@ -12,6 +12,7 @@ from recollect.service.answers import (
     Remembered,
     ServiceStatus,
 )
+from recollect.service.cli.configuration import load_settings
 from recollect.service.logs import configure_logs
 from recollect.service.memory_service import MemoryService, create_memory_service
 from recollect.service.requests import (
@@ -22,7 +23,6 @@ from recollect.service.requests import (
     Revision,
     SearchRequest,
 )
-from recollect.service.settings import Settings
 
 
 @asynccontextmanager
@@ -36,7 +36,7 @@ async def open_local(storage: str | None) -> AsyncIterator["LocalBackend"]:
         StorageError: The store cannot be opened.
         EmbeddingError: The model cannot be loaded.
     """
-    settings = Settings()
+    settings = load_settings()
     # Someone at a terminal wants the answer; what an operator reads of a service is shown only when asked for.
     configure_logs(settings.log_level if "log_level" in settings.model_fields_set else "error", settings.log_format)
     service = await create_memory_service(settings, storage=storage)

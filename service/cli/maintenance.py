@@ -7,10 +7,10 @@ from rich.text import Text
 from recollect.adapters.port import CheckReport
 from recollect.adapters.registry import create_adapter
 from recollect.service.cli.command import Session, command
+from recollect.service.cli.configuration import load_settings
 from recollect.service.cli.exits import ExitCode
 from recollect.service.cli.printing import printable
 from recollect.service.cli.progress import progress_bar
-from recollect.service.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 async def fsck(session: Session) -> None:
     """Read everything in a store, compare it with its checksums, and name what is damaged. Needs no model."""
-    url = session.storage or Settings().storage
+    url = session.storage or load_settings().storage
     adapter = create_adapter(url)
     await adapter.open()
     try:

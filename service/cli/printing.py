@@ -72,7 +72,7 @@ class Output:
         if self.as_json:
             sys.stderr.write(msgspec.json.encode(problem).decode() + "\n")
             return
-        text = Text(f"{problem.title}: {printable(problem.detail)}", style="red")
+        text = Text.assemble(("error: ", "bold"), printable(problem.detail), style="red")
         if problem.request_id:
             text.append(f" (request {printable(problem.request_id)})", style="dim red")
         self.errors.print(text, soft_wrap=True)

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from recollect.service.cli.command import end
+from recollect.service.cli.configuration import load_settings
 from recollect.service.cli.settings_table import SETTINGS_OPTIONS
-from recollect.service.settings import CONFIG_VARIABLE, Settings
+from recollect.service.settings import CONFIG_VARIABLE
 
 ConfigOption = Annotated[
     Path | None,
@@ -42,7 +43,7 @@ def serve(config: ConfigOption = None, given: dict[str, Any] | None = None) -> N
     """Run the service until it is told to stop (SIGTERM, Ctrl-C); what runs is finished and everything is flushed."""
     if config is not None:
         os.environ[CONFIG_VARIABLE] = str(config)
-    settings = Settings(**(given or {}))
+    settings = load_settings(**(given or {}))
     from recollect.service.http.server import run  # noqa: PLC0415 - the other commands need no web server
 
     code = run(settings)

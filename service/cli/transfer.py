@@ -69,10 +69,16 @@ async def import_from(
             show_default=False,
         ),
     ] = None,
-    tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag for each memory; may be repeated.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", help="A tag for each memory; may be repeated.", show_default=False)
+    ] = None,
+    actor: Annotated[
+        str | None,
+        typer.Option("--actor", help="Who wrote them, where that is not told by what is read.", show_default=False),
+    ] = None,
 ) -> None:
     """Import memories. Run again, it goes on where it stopped: what is there already is not stored twice."""
-    options = ImportOptions(namespace=namespace, name=name, tags=tuple(tag or ()))
+    options = ImportOptions(namespace=namespace, name=name, tags=tuple(tag or ()), actor=actor)
     importer = await asyncio.to_thread(open_importer, path, format_, options)
     total = await asyncio.to_thread(importer.count)
     async with session.backend() as backend:

@@ -18,14 +18,21 @@ from typing import IO, Any
 from msgspec import Struct
 
 from recollect.service.errors import InvalidInputError
-from recollect.service.importers.records import DEFAULT_NAMESPACE, ImportOptions, Record, record_of, shortened
+from recollect.service.importers.records import (
+    ACTOR_CHARACTERS_MAX,
+    DEFAULT_NAMESPACE,
+    ImportOptions,
+    Record,
+    clipped,
+    record_of,
+    shortened,
+)
 
 BLOCK_BYTES = 65_536
 FIELD_BYTES_MAX = 4 * 1024 * 1024
 """What is kept of one message or name; a service takes less and says so."""
 FILES_MAX = 500
 """How many files of a commit are kept; `files_total` then says how many there were."""
-ACTOR_CHARACTERS_MAX = 256
 SUMMARY_CHARACTERS_MAX = 300
 
 # A repository's own configuration may name programs: file system monitors, hooks, signature checkers.
@@ -90,7 +97,6 @@ class GitImporter:
         message = commit.message.strip()
         changed = ", ".join(commit.files[:20]) or "no files"
         content = message or f"Commit {commit.sha[:12]} without a message, changing {changed}"
-        subject = " ".join(content.partition("\n")[0].split())
         metadata: dict[str, Any] = {
             "repository": self._name,
             "commit": commit.sha,
@@ -104,7 +110,7 @@ class GitImporter:
             metadata["author_time"] = commit.author_time_s
         fields: dict[str, Any] = {
             "content": content,
-            "summary": shortened(subject, SUMMARY_CHARACTERS_MAX),
+            "summary": clipped(content.partition("\n")[0], SUMMARY_CHARACTERS_MAX),
             "key": f"commit:{commit.sha}",
             "namespace": self._options.namespace or DEFAULT_NAMESPACE,
             "kind": "episodic",

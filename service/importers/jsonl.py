@@ -94,6 +94,9 @@ class JsonlImporter:
         if self._options.tags:
             tags = fields.get("tags", [])
             fields["tags"] = [*tags, *self._options.tags] if isinstance(tags, list) else tags
+        if self._options.actor:
+            said = fields.get("provenance", {})
+            fields["provenance"] = {"actor": self._options.actor, **said} if isinstance(said, dict) else said
         return fields
 
 

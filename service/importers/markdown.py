@@ -19,12 +19,14 @@ from msgspec import Struct
 from recollect.service.errors import InvalidInputError
 from recollect.service.importers.front_matter import split_front_matter
 from recollect.service.importers.records import (
+    ACTOR_CHARACTERS_MAX,
     DEFAULT_NAMESPACE,
     KEY_CHARACTERS_MAX,
     SOURCE_CHARACTERS_MAX,
     ImportOptions,
     Record,
     bad_record,
+    clipped,
     record_of,
     shortened,
 )
@@ -127,16 +129,24 @@ class MarkdownImporter:
             metadata["front_matter"] = front_matter
         fields: dict[str, Any] = {
             "content": f"{path}\n\n{section.body}",
-            "summary": shortened(f"{path}: {section.beginning}" if section.beginning else path, SUMMARY_CHARACTERS_MAX),
+            "summary": clipped(f"{path}: {section.beginning}" if section.beginning else path, SUMMARY_CHARACTERS_MAX),
             "key": shortened(f"{self._name}/{place}", KEY_CHARACTERS_MAX),
             "namespace": self._options.namespace or DEFAULT_NAMESPACE,
             "kind": "semantic",
             "tags": [*self._options.tags, *_tags(front_matter)],
             "metadata": metadata,
             "track_provenance": True,
-            "provenance": {"source": shortened(f"file:{place}", SOURCE_CHARACTERS_MAX)},
+            "provenance": {
+                "actor": self._author(front_matter),
+                "source": shortened(f"file:{place}", SOURCE_CHARACTERS_MAX),
+            },
         }
         return record_of(place, fields, weight=len(section.body))
+
+    def _author(self, front_matter: dict[str, Any]) -> str | None:
+        author = front_matter.get("author")
+        told = author if isinstance(author, str) and author.strip() else self._options.actor
+        return None if told is None else shortened(told.strip(), ACTOR_CHARACTERS_MAX)
 
 
 _blocks = MarkdownIt("commonmark").enable("table").disable("inline")

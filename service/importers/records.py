@@ -14,6 +14,7 @@ from recollect.service.requests import NewMemory
 Format = Literal["jsonl", "markdown", "git"]
 
 DEFAULT_NAMESPACE = "projects"
+ACTOR_CHARACTERS_MAX = 256
 KEY_CHARACTERS_MAX = 512
 SOURCE_CHARACTERS_MAX = 2048
 
@@ -25,11 +26,13 @@ class ImportOptions(Struct, frozen=True, kw_only=True):
         namespace: Where the memories go; None leaves it to the records, or takes `projects`.
         name: What the folder or repository is called in keys and metadata; None takes its own name.
         tags: Tags for each memory.
+        actor: Who wrote them, where that is not told by the records themselves.
     """
 
     namespace: str | None = None
     name: str | None = None
     tags: tuple[str, ...] = ()
+    actor: str | None = None
 
 
 class Record(Struct, frozen=True, kw_only=True, eq=False):
@@ -83,6 +86,12 @@ def record_of(place: str, fields: dict[str, Any], model: type[NewMemory] = NewMe
         return Record(place=place, memory=model.model_validate(fields), weight=weight)
     except ValidationError as mistakes:
         return bad_record(place, problem_of(mistakes).detail)
+
+
+def clipped(text: str, characters_max: int) -> str:
+    """Return the beginning of a text as one line, for people to read."""
+    line = " ".join(text[: characters_max * 4].split())
+    return line if len(line) <= characters_max else f"{line[: characters_max - 1].rstrip()}…"
 
 
 def shortened(text: str, characters_max: int) -> str:

@@ -12,7 +12,7 @@ from recollect.service.importers.git import FILES_MAX
 from recollect.service.requests import NewMemory
 
 AUTHOR = {
-    "GIT_AUTHOR_NAME": "Ana 'Q\" O’Neil",
+    "GIT_AUTHOR_NAME": "Ana 'Q\" O'Neil",
     "GIT_AUTHOR_EMAIL": "ana@example.org",
     "GIT_COMMITTER_NAME": "Someone Else",
     "GIT_COMMITTER_EMAIL": "else@example.org",
@@ -80,7 +80,7 @@ def test_a_commit_becomes_a_memory_with_its_message_author_time_and_files(reposi
     assert memory.summary == "Add the port"
     assert memory.key == f"commit:{sha}"
     assert memory.provenance.source == f"commit:{sha}"
-    assert memory.provenance.actor == "Ana 'Q\" O’Neil <ana@example.org>"
+    assert memory.provenance.actor == "Ana 'Q\" O'Neil <ana@example.org>"
     assert memory.track_provenance is True
     assert memory.created_at is not None
     assert memory.created_at.isoformat() == "2020-02-29T10:30:00+00:00"
