@@ -105,6 +105,11 @@ def describe_exception(error: BaseException) -> list[dict[str, Any]]:
     return told
 
 
+def log_failure(event: str, error: BaseException, **fields: Any) -> None:
+    """Log an error as `describe_exception` tells it, whichever way the program around has set up its logs."""
+    structlog.get_logger("recollect").error(event, **fields, raised=describe_exception(error))
+
+
 def _frames(trace: TracebackType | None) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(trace)]
 
@@ -116,7 +121,7 @@ def _tell_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> E
         return event
     error = given if isinstance(given, BaseException) else given[1] if isinstance(given, tuple) else sys.exc_info()[1]
     if error is not None:
-        event["exception"] = describe_exception(error)
+        event["raised"] = describe_exception(error)
     return event
 
 
@@ -147,12 +152,12 @@ def _text_renderer(*, colours: bool) -> Processor:
     console = structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=0)
 
     def render(logger: WrappedLogger, method: str, event: MutableMapping[str, Any]) -> str:
-        exception = event.pop("exception", None)
+        raised = event.pop("raised", None)
         line = str(console(logger, method, event))
-        if not exception:
+        if not raised:
             return line
         lines = [line]
-        for item in exception:
+        for item in raised:
             message = f": {item['message']}" if "message" in item else ""
             lines += [f"    {item['type']}{message}", *(f"        {frame}" for frame in item["frames"])]
         return "\n".join(lines)

@@ -23,6 +23,7 @@ from recollect.service.http.problems import (
     OverloadedError,
     problem_response,
 )
+from recollect.service.logs import log_failure
 
 logger = structlog.get_logger("recollect")
 
@@ -92,7 +93,7 @@ class RequestContext:
 async def _tell(error: Exception, scope: Scope, receive: Receive, send: Send, *, started: bool) -> None:
     problem = problem_of(error, request_id_of(scope))
     if problem.status >= _SERVER_ERROR and not isinstance(error, HttpError):
-        logger.error("request failed", code=problem.code, exc_info=error)
+        log_failure("request failed", error, code=problem.code)
     if started:
         # The answer has begun, so it cannot become a problem any more. Left incomplete, the server cuts the
         # connection, which every client can tell from an end.

@@ -23,7 +23,7 @@ from recollect.adapters.errors import StorageError
 from recollect.embeddings.errors import EmbeddingError
 from recollect.service.errors import ServiceError
 from recollect.service.http.app import create_app
-from recollect.service.logs import configure_logs
+from recollect.service.logs import configure_logs, log_failure
 from recollect.service.memory_service import MemoryService, create_memory_service
 from recollect.service.settings import Settings
 
@@ -175,11 +175,11 @@ async def _close(service: MemoryService, within_s: float) -> bool:
         async with asyncio.timeout(within_s):
             await service.save_all()
             await service.close()
-    except TimeoutError:
-        logger.exception("flush took too long", within_s=within_s)
+    except TimeoutError as error:
+        log_failure("flush took too long", error, within_s=within_s)
         return False
-    except (StorageError, EmbeddingError):
-        logger.exception("closing failed")
+    except (StorageError, EmbeddingError) as error:
+        log_failure("closing failed", error)
         return False
     return True
 

@@ -11,15 +11,13 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import msgspec
-import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from recollect.service.answers import ErrorFrame, Frame, HeartbeatFrame
 from recollect.service.errors import problem_of
 from recollect.service.http.middleware import request_id_of
-
-logger = structlog.get_logger("recollect")
+from recollect.service.logs import log_failure
 
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
@@ -128,7 +126,7 @@ class FrameStream(StreamOf):
                 raise
             problem = problem_of(error, request_id_of(scope))
             if problem.status >= _SERVER_ERROR:
-                logger.exception("stream failed", code=problem.code)
+                log_failure("stream failed", error, code=problem.code)
             await self._send(send, self._encode(ErrorFrame(error=problem)))
             await self._send(send, b"", more=False)
         finally:

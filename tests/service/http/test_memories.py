@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -140,7 +141,7 @@ async def test_a_write_with_another_version_is_a_conflict_that_says_what_stands(
     client: httpx.AsyncClient, memory: MemoryService, method: str
 ) -> None:
     stored = await memory.remember("a")
-    body = {"json": {"content": "b"}} if method == "PATCH" else {}
+    body: dict[str, Any] = {"json": {"content": "b"}} if method == "PATCH" else {}
 
     response = await client.request(method, f"/v1/memories/{stored.id}", headers={"If-Match": '"7"'}, **body)
 
@@ -211,7 +212,7 @@ async def test_a_revision_with_an_idempotency_key_happens_once(
     client: httpx.AsyncClient, memory: MemoryService
 ) -> None:
     stored = await memory.remember("a")
-    request = {"json": {"content": "b"}, "headers": {"Idempotency-Key": "revise-1"}}
+    request: dict[str, Any] = {"json": {"content": "b"}, "headers": {"Idempotency-Key": "revise-1"}}
 
     first = await client.patch(f"/v1/memories/{stored.id}", **request)
     await client.patch(f"/v1/memories/{stored.id}", json={"content": "c"})
@@ -278,7 +279,7 @@ async def test_concurrent_writers_under_one_key_leave_one_memory_with_all_versio
     ],
 )
 async def test_an_unknown_id_is_a_404_problem(client: httpx.AsyncClient, method: str, path: str) -> None:
-    body = {"json": {"content": "b"}} if method == "PATCH" else {}
+    body: dict[str, Any] = {"json": {"content": "b"}} if method == "PATCH" else {}
 
     response = await client.request(method, path, **body)
 

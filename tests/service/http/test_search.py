@@ -30,7 +30,7 @@ async def test_a_search_answers_the_best_first_in_one_piece(client: httpx.AsyncC
 
     assert response.status_code == 200
     hits = response.json()["hits"]
-    assert [hit["id"] for hit in hits][0] == stored[2]
+    assert hits[0]["id"] == stored[2]
     assert len(hits) == 2
     assert hits[0]["score"] > hits[1]["score"]
     assert response.json()["elapsed_ms"] > 0
