@@ -16,9 +16,11 @@ pytest.register_assert_rewrite(
             "commits",
             "lifecycle",
             "limits",
+            "drawing",
             "machine",
             "reads",
             "search",
+            "side_by_side",
             "streams",
             "suite",
         )
@@ -26,7 +28,8 @@ pytest.register_assert_rewrite(
 )
 
 from recollect.adapters.testing.base import AdapterFactory  # noqa: E402 - see above
+from recollect.adapters.testing.machine import StorageMachine  # noqa: E402 - see above
 from recollect.adapters.testing.model import ModelAdapter, ModelStorage  # noqa: E402 - see above
 from recollect.adapters.testing.suite import ConformanceSuite  # noqa: E402 - see above
 
-__all__ = ["AdapterFactory", "ConformanceSuite", "ModelAdapter", "ModelStorage"]
+__all__ = ["AdapterFactory", "ConformanceSuite", "ModelAdapter", "ModelStorage", "StorageMachine"]

@@ -1,0 +1,42 @@
+"""What all tests share: how much Hypothesis tries, and that slow tests are asked for by `--slow`."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Time limits on single examples would make a busy machine fail; a whole run has pytest's limit.
+settings.register_profile(
+    "quick",
+    max_examples=25,
+    stateful_step_count=25,
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("slow", settings.get_profile("quick"), max_examples=400, stateful_step_count=60)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run slow tests too, and let Hypothesis try more")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("slow" if config.getoption("--slow") else "quick")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if item not in slow]
+    config.stash[_SLOW_LEFT_OUT] = len(slow)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if left_out := config.stash.get(_SLOW_LEFT_OUT, 0):
+        terminalreporter.write_line(f"{left_out} slow tests were left out; add --slow to run them")
+
+
+_SLOW_LEFT_OUT = pytest.StashKey[int]()
