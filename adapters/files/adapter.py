@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Generic, TypeVar
@@ -51,6 +52,36 @@ def from_url(url: str) -> "FileAdapter":
     if not url.startswith(SCHEME) or not path or "\0" in path:
         raise InvalidRequestError(f"{url!r:.120} names no folder; write file:PATH, such as file:/var/lib/recollect")
     return FileAdapter(Path(path))
+
+
+class Relay(Generic[_T]):
+    """An iterator of groups of batches that worker threads advance in turn, until the consumer has gone.
+
+    Attributes:
+        gone: Set when the consumer has gone.
+        finished: Whether it is known that no group follows.
+    """
+
+    def __init__(self, make: Callable[[Event], Iterator[list[list[_T]]]], batch_size: int, limit: int | None) -> None:
+        self.gone = Event()
+        self.finished = False
+        self._make = make
+        self._iterator: Iterator[list[list[_T]]] | None = None
+        self._batch_size = batch_size
+        self._left = limit
+
+    def turn(self) -> list[list[_T]]:
+        """Return the next group; empty at the end."""
+        if self._iterator is None:
+            self._iterator = self._make(self.gone)
+        try:
+            group = next(self._iterator, [])
+        except AbandonedError:
+            group = []
+        if self._left is not None:
+            self._left -= sum(map(len, group))
+        self.finished = not group or len(group[-1]) < self._batch_size or self._left == 0
+        return group
 
 
 class FileAdapter(ProvenanceStorageAdapter):
@@ -145,27 +176,36 @@ class FileAdapter(ProvenanceStorageAdapter):
 
         return await self._run(store, store.lookups, lambda: store.reading(work))
 
-    async def history(
+    def history(
         self, memory_id: str, read_point: ReadPoint | None, projection: Projection = SUMMARY
     ) -> AsyncGenerator[Sequence[Version], None]:
         """Stream a memory's versions, newest first; see the port."""
-        store = self._opened()
 
-        def read(gone: Event) -> Iterator[list[list[Version]]]:
+        def read(store: OpenStore, gone: Event) -> Iterator[list[list[Version]]]:
             for rows in split(store.reader().line(memory_id, read_point), HISTORY_BATCH):
                 if gone.is_set():
                     raise AbandonedError
                 yield [store.reader().versions(rows, projection)]
 
-        async for batch in self._stream(store, store.lookups, Relay(read, HISTORY_BATCH, None)):
-            yield batch
+        return self._stream(lambda store: (store.lookups, Relay(partial(read, store), HISTORY_BATCH, None)))
 
-    async def scan(self, scan: Scan) -> AsyncGenerator[Sequence[Version], None]:
+    def scan(self, scan: Scan) -> AsyncGenerator[Sequence[Version], None]:
         """Stream versions in order; see the port."""
-        store = self._opened()
-        relay = Relay(lambda gone: store.searcher.scan(store.reader, scan, gone), scan.batch_size, scan.limit)
-        async for batch in self._stream(store, store.searches, relay):
-            yield batch
+
+        def start(store: OpenStore) -> tuple[Executor, Relay[Version]]:
+            work = partial(store.searcher.scan, store.reader, scan)
+            return store.searches, Relay(work, scan.batch_size, scan.limit)
+
+        return self._stream(start)
+
+    def find_similar(self, query: SimilarityQuery) -> AsyncGenerator[Sequence[Match], None]:
+        """Stream matches, best first; see the port."""
+
+        def start(store: OpenStore) -> tuple[Executor, Relay[Match]]:
+            work = partial(store.searcher.find_similar, store.reader, query)
+            return store.searches, Relay(work, query.batch_size, query.limit)
+
+        return self._stream(start)
 
     async def count(
         self, read_point: ReadPoint, namespaces: Sequence[str] | None = None, matching: Filter | None = None
@@ -176,17 +216,10 @@ class FileAdapter(ProvenanceStorageAdapter):
             store, store.searches, lambda: store.searcher.count(store.reader, read_point, namespaces, matching)
         )
 
-    async def find_similar(self, query: SimilarityQuery) -> AsyncGenerator[Sequence[Match], None]:
-        """Stream matches, best first; see the port."""
-        store = self._opened()
-        relay = Relay(
-            lambda gone: store.searcher.find_similar(store.reader, query, gone), query.batch_size, query.limit
-        )
-        async for batch in self._stream(store, store.searches, relay):
-            yield batch
-
-    async def _stream(self, store: OpenStore, pool: Executor, relay: "Relay[_T]") -> AsyncGenerator[list[_T], None]:
+    async def _stream(self, start: Callable[[OpenStore], tuple[Executor, Relay[_T]]]) -> AsyncGenerator[list[_T], None]:
         """Advance a relay in worker threads, one group ahead of the consumer and no further."""
+        store = self._opened()
+        pool, relay = start(store)
         ahead: asyncio.Future[list[list[_T]]] | None = None
         try:
             group = await self._run(store, pool, relay.turn)
@@ -229,33 +262,3 @@ class FileAdapter(ProvenanceStorageAdapter):
             )
 
         return await self._run(store, store.lookups, work)
-
-
-class Relay(Generic[_T]):
-    """An iterator of groups of batches that worker threads advance in turn, until the consumer has gone.
-
-    Attributes:
-        gone: Set when the consumer has gone.
-        finished: Whether it is known that no group follows.
-    """
-
-    def __init__(self, make: Callable[[Event], Iterator[list[list[_T]]]], batch_size: int, limit: int | None) -> None:
-        self.gone = Event()
-        self.finished = False
-        self._make = make
-        self._iterator: Iterator[list[list[_T]]] | None = None
-        self._batch_size = batch_size
-        self._left = limit
-
-    def turn(self) -> list[list[_T]]:
-        """Return the next group; empty at the end."""
-        if self._iterator is None:
-            self._iterator = self._make(self.gone)
-        try:
-            group = next(self._iterator, [])
-        except AbandonedError:
-            group = []
-        if self._left is not None:
-            self._left -= sum(map(len, group))
-        self.finished = not group or len(group[-1]) < self._batch_size or self._left == 0
-        return group

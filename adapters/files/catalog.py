@@ -27,6 +27,7 @@ NAME = "catalog.sqlite3"
 FORMAT_VERSION = 1
 BUSY_TIMEOUT_S = 10.0
 PAGE_BYTES = 4096
+TIDIED = "tidied"
 DIMENSION_MAX = 65_536
 READER_CACHE_KIB = 8_192
 WRITER_CACHE_KIB = 16_384
@@ -43,27 +44,23 @@ _VERSIONS = (
     " pack INTEGER NOT NULL, start INTEGER NOT NULL, length INTEGER NOT NULL,"
     " head_crc INTEGER NOT NULL, body_crc INTEGER NOT NULL, head TEXT NOT NULL, body TEXT NOT NULL)"
 )
-_VECTORS = (
-    # dense: float32 rows one after the other. sparse: uint32 terms, then float32 weights. Little-endian.
-    "CREATE TABLE vectors (row INTEGER PRIMARY KEY, dense BLOB, dense_crc INTEGER NOT NULL,"
-    " sparse BLOB, sparse_crc INTEGER NOT NULL)"
-)
-_PROVENANCE_TAIL = (
-    # Lines that are in the provenance packs but perhaps not yet on the disk; `row` is the last they belong to.
-    "CREATE TABLE provenance_tail (row INTEGER PRIMARY KEY, pack INTEGER NOT NULL, start INTEGER NOT NULL,"
-    " lines BLOB NOT NULL)"
+_PARTS = (
+    # What is read on demand. dense: float32 rows one after the other. sparse: uint32 terms, then float32 weights.
+    # Little-endian. line: the line of provenance, which ends with its own checksum.
+    "CREATE TABLE parts (row INTEGER PRIMARY KEY, dense BLOB, dense_crc INTEGER NOT NULL,"
+    " sparse BLOB, sparse_crc INTEGER NOT NULL, line TEXT)"
 )
 SCHEMA = (
-    # What the store is; `crc` is the CRC-32 of "name=value".
+    # What the store is, and `tidied`: the row up to which packs are durable and branches noted. `crc` is the CRC-32
+    # of "name=value".
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID",
     _VERSIONS,
     "CREATE UNIQUE INDEX versions_by_memory ON versions (memory_id, branch, position, number)",
     "CREATE INDEX versions_by_key ON versions (namespace, key) WHERE key IS NOT NULL AND fresh & 1",
     "CREATE INDEX versions_by_content ON versions (content) WHERE content != 0 AND fresh & 2",
-    _VECTORS,
-    # The newest commit of each branch.
+    _PARTS,
+    # The newest commit of each branch among the rows up to `tidied`.
     "CREATE TABLE branches (name TEXT PRIMARY KEY, head INTEGER NOT NULL) WITHOUT ROWID",
-    _PROVENANCE_TAIL,
 )
 
 
@@ -97,7 +94,7 @@ def create(path: Path, profile: StoreProfile) -> bool:
             write_meta(connection, "format", str(FORMAT_VERSION))
             write_meta(connection, "model_id", profile.model_id)
             write_meta(connection, "dimension", str(profile.dimension))
-            write_meta(connection, "vectors_synced", "0")
+            write_meta(connection, TIDIED, "0")
             connection.execute("COMMIT")
         finally:
             connection.close()

@@ -31,11 +31,17 @@ _LINKS = {
     "fresh": "SELECT new.row FROM versions AS new LEFT JOIN versions AS old ON old.row = new.replaces"
     " WHERE new.fresh IS NOT CASE WHEN old.row IS NULL THEN 3 WHEN new.namespace IS NOT old.namespace THEN 3"
     " ELSE (new.key IS NOT old.key) + 2 * (new.content IS NOT old.content) END",
-    "vectors": "SELECT row FROM versions LEFT JOIN vectors USING (row) WHERE slots > 0 AND dense IS NULL",
+    "parts": "SELECT row FROM versions LEFT JOIN parts USING (row)"
+    " WHERE (slots > 0 AND dense IS NULL) OR (length > 0 AND line IS NULL)",
 }
 _HEADS = (
-    "SELECT name, head, newest FROM (SELECT branch AS name, max(position) AS newest FROM versions GROUP BY branch)"
-    " LEFT JOIN branches USING (name) WHERE head IS NOT newest"
+    "SELECT name, head, newest FROM"
+    " (SELECT branch, max(position) AS newest FROM versions WHERE row <= ?1 GROUP BY branch)"
+    " JOIN branches ON name = branch WHERE head IS NOT newest"
+    " UNION ALL SELECT DISTINCT branch, NULL, 0 FROM versions"
+    " WHERE row <= ?1 AND branch NOT IN (SELECT name FROM branches)"
+    " UNION ALL SELECT name, head, NULL FROM branches"
+    " WHERE name NOT IN (SELECT branch FROM versions WHERE row <= ?1)"
 )
 
 
@@ -82,8 +88,7 @@ class Check:
             self._versions,
             self._links,
             self._branches,
-            self._vector_rows,
-            self._copies,
+            self._parts,
             self._acknowledged,
         ):
             try:
@@ -105,7 +110,10 @@ class Check:
 
     def _facts(self) -> None:
         catalog.read_profile(self._connection, self._profile)
-        catalog.read_meta(self._connection, "vectors_synced")
+        tidied = int(catalog.read_meta(self._connection, catalog.TIDIED))
+        last = self._connection.execute("SELECT max(row) FROM versions").fetchone()[0] or 0
+        if tidied > last:
+            self._find(f"{catalog.NAME}, table meta", f"row {tidied} is tidied, but {last} is the last", RESTORE)
 
     # --- Versions and their provenance -----------------------------------------------------------------
 
@@ -174,9 +182,9 @@ class Check:
             record = self._provenance.read(row.pack, row.start, row.length, ref, row.position)
             msgspec.json.decode(record, type=Provenance)
         except StoreDamagedError as error:
-            self._find(error.place, str(error), "restore the pack from a backup", ref)
+            self._find(error.place, str(error), REOPEN, ref)
         except (OSError, msgspec.MsgspecError) as error:
-            self._find(f"{name}, byte {row.start}", f"cannot be read: {error}", "restore the pack from a backup", ref)
+            self._find(f"{name}, byte {row.start}", f"cannot be read: {error}", REOPEN, ref)
 
     def _links(self) -> None:
         for column, statement in _LINKS.items():
@@ -184,7 +192,8 @@ class Check:
                 self._find(f"{catalog.NAME}, row {row}, {column}", "does not lead to where it should", RESTORE)
 
     def _branches(self) -> None:
-        for name, head, newest in self._connection.execute(_HEADS):
+        tidied = int(catalog.read_meta(self._connection, catalog.TIDIED))
+        for name, head, newest in self._connection.execute(_HEADS, (tidied,)):
             self._find(
                 f"{catalog.NAME}, branch {name.decode('utf-8', 'replace')}",
                 f"its head is {head}, its newest commit {newest}",
@@ -193,10 +202,10 @@ class Check:
 
     # --- Vectors ----------------------------------------------------------------------------------------
 
-    def _vector_rows(self) -> None:
+    def _parts(self) -> None:
         statement = (
-            "SELECT vectors.row, memory_id, branch, number, first_slot, slots, dense, dense_crc, sparse, sparse_crc"
-            " FROM vectors LEFT JOIN versions USING (row) ORDER BY vectors.row"
+            "SELECT parts.row, memory_id, branch, number, first_slot, slots, dense, dense_crc, sparse, sparse_crc"
+            " FROM parts LEFT JOIN versions USING (row) ORDER BY parts.row"
         )
         end = self._connection.execute("SELECT max(first_slot + slots) FROM versions").fetchone()[0] or 0
         segments: dict[int, Vector] = {}
@@ -216,7 +225,7 @@ class Check:
             sparse,
             sparse_crc,
         ) in self._connection.execute(statement):
-            place = f"{catalog.NAME}, vectors of row {row}"
+            place = f"{catalog.NAME}, parts of row {row}"
             if memory_id is None:
                 self._find(place, "belong to no version", RESTORE)
                 continue
@@ -238,17 +247,6 @@ class Check:
                 self._find(f"{vectors.pack_name(pack)}, row {offset}", "differs from the catalog", REOPEN, ref)
 
     # --- The rest ---------------------------------------------------------------------------------------
-
-    def _copies(self) -> None:
-        statement = "SELECT row, pack, start, lines FROM provenance_tail ORDER BY row"
-        for row, pack, start, lines in self._connection.execute(statement).fetchall():
-            self.bytes += len(lines)
-            if self._provenance.raw(pack, start, len(lines)) != lines:
-                self._find(
-                    f"{provenance.pack_name(pack)}, bytes {start} to {start + len(lines)}",
-                    f"differ from their copy in the catalog (row {row})",
-                    "close the store and open it again: the lines are written anew",
-                )
 
     def _acknowledged(self) -> None:
         if self._mark.position() is None:

@@ -98,7 +98,7 @@ class RowReader:
         return read_provenance(lines)
 
     def _attach_vectors(self, rows: Sequence[int], versions: Sequence[Version]) -> None:
-        parts = {part[0]: part for part in self._select("dense, dense_crc, sparse, sparse_crc", "vectors", rows)}
+        parts = {part[0]: part for part in self._select("dense, dense_crc, sparse, sparse_crc", "parts", rows)}
         for row, version in zip(rows, versions, strict=True):
             if row not in parts:
                 continue

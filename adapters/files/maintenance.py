@@ -1,7 +1,7 @@
 """Upkeep in the background, so that no commit waits for it.
 
-Packs are synced, after which the catalog forgets its copy of their lines, and the write-ahead log is copied into the
-catalog. What must be written goes through the writer, which does it between two groups.
+Packs are synced, which the catalog notes so that opening need not look at them again, and the write-ahead log is
+copied into the catalog. What must be written goes through the writer, which does it between two groups.
 """
 
 import os
@@ -9,12 +9,10 @@ import sqlite3
 from pathlib import Path
 from threading import Event, Lock, Thread
 
-from msgspec import Struct
-
 from recollect.adapters.errors import StorageError
 from recollect.adapters.files import catalog
 from recollect.adapters.files.provenance import ProvenancePacks
-from recollect.adapters.files.transaction import read_state
+from recollect.adapters.files.transaction import read_state, slot_after
 from recollect.adapters.files.vectors import VectorPacks
 from recollect.adapters.files.writer import Task, Writer
 
@@ -22,13 +20,10 @@ INTERVAL_S = 1.0
 CHECKPOINT_BYTES = 4 * 2**20
 LOG_BYTES_MAX = 64 * 2**20
 """A longer log is copied by the writer itself, which holds commits up for that moment but bounds the log."""
-
-
-class Synced(Struct, frozen=True):
-    """Up to where packs are durable: the row and the slot after it."""
-
-    row: int
-    slot: int
+_NOTE_HEADS = (
+    "INSERT INTO branches SELECT branch, max(position) FROM versions WHERE row > ? AND row <= ? GROUP BY branch"
+    " ON CONFLICT (name) DO UPDATE SET head = excluded.head"
+)
 
 
 class Maintenance:
@@ -76,26 +71,27 @@ class Maintenance:
                 self._note(catalog.translate(failure, "maintaining the store"))
 
     def _note(self, failure: StorageError | None) -> None:
-        # The copies in the catalog and the log stay until a later turn succeeds: nothing is lost by waiting.
+        # The log and the note of what is tidy stay as they are until a later turn succeeds: nothing is lost.
         if failure is not None:
             self.problems = (f"upkeep: {failure}",)
 
     def turn(self) -> None:
-        """Sync the packs, forget the copies of their lines, and copy the log if it has grown."""
+        """Sync the packs, note how far they are, and copy the log if it has grown."""
         with self._lock:
-            synced = self._sync_packs()
-            self._writer.submit(Task(lambda connection: forget_copies(connection, synced), self._note))
+            row = self._sync_packs()
+            self._writer.submit(Task(lambda connection: tidy(connection, row), self._note))
             if self._writer.counters.bytes_since_checkpoint >= CHECKPOINT_BYTES:
                 self._checkpoint()
 
-    def _sync_packs(self) -> Synced:
+    def _sync_packs(self) -> int:
+        """Make the packs durable and return the last row that they hold."""
         state = read_state(self._connection)
-        packs = self._connection.execute("SELECT DISTINCT pack FROM provenance_tail WHERE row <= ?", (state.row,))
-        for (pack,) in packs.fetchall():
-            self._provenance.sync(pack)
-        first = int(catalog.read_meta(self._connection, "vectors_synced"))
-        self._vectors.sync(first, state.slot)
-        return Synced(state.row, state.slot)
+        tidied = int(catalog.read_meta(self._connection, catalog.TIDIED))
+        if state.row > tidied:
+            found = self._connection.execute("SELECT pack FROM versions WHERE row = ?", (max(tidied, 1),)).fetchone()
+            self._provenance.sync(found[0], state.pack)
+            self._vectors.sync(slot_after(self._connection, tidied), state.slot)
+        return state.row
 
     def _checkpoint(self) -> None:
         self._writer.counters.bytes_since_checkpoint = 0
@@ -125,16 +121,15 @@ class Maintenance:
             os.close(handle)
 
 
-def forget_copies(connection: sqlite3.Connection, synced: Synced) -> None:
-    """Drop the copies of lines whose packs are durable, and note how far vectors are."""
-    known = int(catalog.read_meta(connection, "vectors_synced"))
-    copies = connection.execute("SELECT 1 FROM provenance_tail WHERE row <= ? LIMIT 1", (synced.row,)).fetchone()
-    if copies is None and known >= synced.slot:
+def tidy(connection: sqlite3.Connection, row: int) -> None:
+    """Note that packs are durable up to a row, and the newest commit of each branch up to there."""
+    if int(catalog.read_meta(connection, catalog.TIDIED)) >= row:
         return
     connection.execute("BEGIN IMMEDIATE")
-    connection.execute("DELETE FROM provenance_tail WHERE row <= ?", (synced.row,))
-    if synced.slot > known:
-        catalog.write_meta(connection, "vectors_synced", str(synced.slot))
+    tidied = int(catalog.read_meta(connection, catalog.TIDIED))
+    if tidied < row:
+        connection.execute(_NOTE_HEADS, (tidied, row))
+        catalog.write_meta(connection, catalog.TIDIED, str(row))
     connection.execute("COMMIT")
 
 

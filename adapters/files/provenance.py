@@ -2,7 +2,8 @@
 
 A line holds the version's name and position, the record, and the CRC-32 of all before `,"crc32":`. The catalog
 says where each line lies, so that a record is read only when it is asked for. The writer appends inside its
-transaction and keeps a copy of the lines in the catalog until they are synced; opening a store writes those again.
+transaction, which also keeps each line in the table `parts`: so a commit needs one sync, not two, and a pack that is
+lost, or that a power cut took the end of, is written again at opening.
 """
 
 import os
@@ -47,6 +48,16 @@ def make_line(start: bytes, position: int, record: bytes) -> bytes:
     return b'%s,"crc32":%d}\n' % (body, crc32(body))
 
 
+def first_row_of(connection: sqlite3.Connection, pack: int) -> int:
+    """Return the first row of a pack or a later one, by bisection; the row after the last if there is none."""
+    low, high = 1, int(connection.execute("SELECT max(row) FROM versions").fetchone()[0]) + 1
+    while low < high:
+        middle = (low + high) // 2
+        (found,) = connection.execute("SELECT pack FROM versions WHERE row = ?", (middle,)).fetchone()
+        low, high = (low, middle) if found >= pack else (middle + 1, high)
+    return low
+
+
 class ProvenancePacks:
     """The packs of one open store. Handles stay open until `close`; threads may read at the same time.
 
@@ -73,7 +84,7 @@ class ProvenancePacks:
             place = f"{pack_name(pack)}, bytes {start} to {start + length}"
             raise StoreDamagedError(
                 f"{place}: the provenance of version {ref.number} of {ref.memory_id} on {ref.branch} differs from its "
-                "checksum; restore the pack from a backup",
+                "checksum; close the store, delete the file and open it again: it is rebuilt from the catalog",
                 place=place,
             )
         return line[len(name) : end.start()]
@@ -88,7 +99,9 @@ class ProvenancePacks:
             found = durable.read_at(self._handle(pack), length, start)
         except FileNotFoundError as error:
             name = pack_name(pack)
-            raise StoreDamagedError(f"{name} is missing; restore it from a backup", place=name) from error
+            raise StoreDamagedError(
+                f"{name} is missing; close the store and open it again, which rebuilds it", place=name
+            ) from error
         self.bytes_read += len(found)
         return found
 
@@ -97,39 +110,78 @@ class ProvenancePacks:
 
         The caller holds the catalog's write lock.
         """
+        if start == 0:
+            durable.create_file(self._folder / pack_name(pack))
         handle = self._handle(pack)
         if os.fstat(handle).st_size > start:
             os.ftruncate(handle, start)
         durable.write_at(handle, lines, start)
 
-    def create(self, pack: int) -> None:
-        """Create the file of a pack if it is missing."""
-        durable.create_file(self._folder / pack_name(pack))
+    def sync(self, first: int, last: int) -> None:
+        """Make the packs from `first` to `last` durable; those that hold nothing yet are not there."""
+        for pack in range(first, last + 1):
+            if pack in self._handles or (self._folder / pack_name(pack)).exists():
+                os.fdatasync(self._handle(pack))
 
-    def sync(self, pack: int) -> None:
-        """Make a pack durable."""
-        os.fdatasync(self._handle(pack))
-
-    def recover(self, connection: sqlite3.Connection) -> None:
-        """Write again what a power cut may have taken; the caller holds the catalog's write lock.
+    def recover(self, connection: sqlite3.Connection, tidied: int) -> list[str]:
+        """Write again what a power cut may have taken, and packs that are missing, too short or wrong.
 
         What stands behind the end that the catalog knows was never acknowledged and is cut.
+
+        Args:
+            connection: To the catalog, whose write lock the caller holds.
+            tidied: The row up to which lines are durable.
+
+        Returns:
+            What was rebuilt or could not be, as sentences.
         """
-        touched: set[int] = set()
-        for pack, start, lines in connection.execute("SELECT pack, start, lines FROM provenance_tail ORDER BY row"):
-            self.create(pack)
+        notes: list[str] = []
+        last = connection.execute("SELECT row, pack, start + length FROM versions ORDER BY row DESC LIMIT 1").fetchone()
+        for pack in range(1, last[1] + 1 if last else 1):
+            rows = (first_row_of(connection, pack), first_row_of(connection, pack + 1) - 1)
+            if not self._looks_whole(connection, pack, min(rows[1], tidied)):
+                notes.append(f"{pack_name(pack)} was missing or wrong and has been rebuilt from the catalog")
+            elif rows[1] > tidied or rows[1] == last[0]:
+                rows = (max(rows[0], tidied + 1), rows[1])
+            else:
+                continue
+            notes.extend(self._rewrite(connection, pack, rows))
+        return notes
+
+    def _looks_whole(self, connection: sqlite3.Connection, pack: int, last: int) -> bool:
+        statement = (
+            "SELECT start, length, line FROM versions LEFT JOIN parts USING (row)"
+            " WHERE row <= ? AND pack = ? AND length > 0 ORDER BY row DESC LIMIT 1"
+        )
+        found = connection.execute(statement, (last, pack)).fetchone()
+        try:
+            return found is None or durable.read_at(self._handle(pack), found[1], found[0]) == found[2]
+        except OSError:
+            return False
+
+    def _rewrite(self, connection: sqlite3.Connection, pack: int, rows: tuple[int, int]) -> list[str]:
+        """Write the lines of these rows; return a sentence for each whose copy is damaged too."""
+        notes: list[str] = []
+        statement = (
+            "SELECT row, start, length, line FROM versions LEFT JOIN parts USING (row)"
+            " WHERE row BETWEEN ? AND ? AND length > 0 ORDER BY row"
+        )
+        end = connection.execute("SELECT max(start + length) FROM versions WHERE row = ?", (rows[1],)).fetchone()[0]
+        handle: int | None = None
+        for row, start, length, line in connection.execute(statement, rows):
+            if handle is None:
+                durable.create_file(self._folder / pack_name(pack))
+                handle = self._handle(pack)
+            if line is None or len(line) != length:
+                notes.append(f"catalog.sqlite3, row {row}: its line of provenance is damaged; restore a backup")
+            else:
+                durable.write_at(handle, line, start)
+        if (self._folder / pack_name(pack)).exists():
             handle = self._handle(pack)
-            if durable.read_at(handle, len(lines), start) != lines:
-                durable.write_at(handle, lines, start)
-            touched.add(pack)
-        last = connection.execute("SELECT pack, start + length FROM versions ORDER BY row DESC LIMIT 1").fetchone()
-        if last is not None and last[1] and (self._folder / pack_name(last[0])).exists():
-            handle = self._handle(last[0])
-            if os.fstat(handle).st_size > last[1]:
-                os.ftruncate(handle, last[1])
-                touched.add(last[0])
-        for pack in touched:
-            self.sync(pack)
+            if os.fstat(handle).st_size > end:
+                os.ftruncate(handle, end)
+            os.fdatasync(handle)
+        return notes
 
     def _handle(self, pack: int) -> int:
         handle = self._handles.get(pack)

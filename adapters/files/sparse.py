@@ -15,7 +15,7 @@ from recollect.adapters.versions import SparseVector
 
 LOAD_ROWS = 8_192
 _SPARSE = (
-    "SELECT row, sparse, sparse_crc FROM vectors WHERE row > ? AND row <= ? AND sparse IS NOT NULL ORDER BY row LIMIT ?"
+    "SELECT row, sparse, sparse_crc FROM parts WHERE row > ? AND row <= ? AND sparse IS NOT NULL ORDER BY row LIMIT ?"
 )
 
 

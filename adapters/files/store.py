@@ -14,7 +14,7 @@ from recollect.adapters.files.lookups import RowReader
 from recollect.adapters.files.maintenance import Maintenance
 from recollect.adapters.files.provenance import ProvenancePacks
 from recollect.adapters.files.search import Searcher
-from recollect.adapters.files.transaction import StoreState, read_state
+from recollect.adapters.files.transaction import StoreState, read_state, slot_after
 from recollect.adapters.files.vectors import VectorPacks
 from recollect.adapters.files.writer import Writer
 from recollect.adapters.port import StoreProfile
@@ -102,9 +102,9 @@ class OpenStore:
         try:
             state = read_state(connection)
             self.mark.verify(state.position)
-            self.provenance.recover(connection)
-            synced = int(catalog.read_meta(connection, "vectors_synced"))
-            self.notes += self.vectors.recover(connection, min(synced, state.slot), state.slot)
+            tidied = int(catalog.read_meta(connection, catalog.TIDIED))
+            self.notes += self.provenance.recover(connection, tidied)
+            self.notes += self.vectors.recover(connection, slot_after(connection, tidied), state.slot)
         finally:
             connection.execute("ROLLBACK")
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from recollect.adapters.clock import next_position
 from recollect.adapters.errors import ConflictError
+from recollect.adapters.files.catalog import TIDIED, read_meta
 from recollect.adapters.files.lookups import RowReader
 from recollect.adapters.files.provenance import ROTATE_BYTES, ProvenancePacks, make_line
 from recollect.adapters.files.records import PreparedCommit, PreparedPut, memory_key
@@ -33,9 +34,11 @@ _ADD_VERSION = (
     "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
     " CAST(? AS TEXT), CAST(? AS TEXT))"
 )
-_ADD_VECTORS = "INSERT INTO vectors VALUES (?, ?, ?, ?, ?)"
-_ADD_TAIL = "INSERT INTO provenance_tail VALUES (?, ?, ?, ?)"
-_SET_HEAD = "INSERT INTO branches VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET head = excluded.head"
+_ADD_PARTS = "INSERT INTO parts VALUES (?, ?, ?, ?, ?, CAST(? AS TEXT))"
+_HEAD = (
+    "SELECT max(head) FROM (SELECT head FROM branches WHERE name = ?1 UNION ALL"
+    " SELECT max(position) FROM versions WHERE row > ?2 AND branch = ?1)"
+)
 
 
 class StoreState(Struct):
@@ -52,6 +55,12 @@ def read_state(connection: sqlite3.Connection) -> StoreState:
     """Return the state after the last commit."""
     found = connection.execute(_STATE).fetchone()
     return StoreState(*found) if found else StoreState(0, 0, 0, 1, 0)
+
+
+def slot_after(connection: sqlite3.Connection, row: int) -> int:
+    """Return the slot after those of a row."""
+    found = connection.execute("SELECT first_slot + slots FROM versions WHERE row = ?", (row,)).fetchone()
+    return int(found[0]) if found else 0
 
 
 class Transaction:
@@ -71,7 +80,7 @@ class Transaction:
         self._lines_start = self.state.end
         self._dense: list[bytes] = []
         self._dense_start = self.state.slot
-        self._heads: dict[str, int] = {}
+        self._parts: list[tuple[object, ...]] = []
 
     def add(self, prepared: PreparedCommit) -> int:
         """Check a commit and write its rows; return its position.
@@ -86,15 +95,10 @@ class Transaction:
         # All probes come before the first insert, so that a conflict leaves nothing behind.
         links = [self._link(put, row, firsts) for row, put in enumerate(prepared.puts, self.state.row + 1)]
         versions = [self._row(put, position, link) for put, link in zip(prepared.puts, links, strict=True)]
-        vectors = [
-            (row[0], put.dense, put.dense_crc, put.sparse, put.sparse_crc)
-            for row, put in zip(versions, prepared.puts, strict=True)
-            if put.dense or put.sparse is not None
-        ]
         if versions:
             self._connection.executemany(_ADD_VERSION, versions)
-            self._connection.executemany(_ADD_VECTORS, vectors)
-        self._heads.update(dict.fromkeys((put.branch for put in prepared.puts), position))
+            self._connection.executemany(_ADD_PARTS, self._parts)
+            self._parts.clear()
         self.state.position = position
         return position
 
@@ -123,16 +127,17 @@ class Transaction:
         state = self.state
         state.row += 1
         head = b'{"position":%d,%s' % (position, put.head)
-        start, length = state.end, 0
+        start, line = state.end, b""
         if put.line is not None:
             line = make_line(put.line[0], position, put.line[1])
             self._lines.append(line)
-            length = len(line)
-            state.end += length
+            state.end += len(line)
         first_slot = state.slot
         if put.dense:
             self._dense.append(put.dense)
             state.slot += put.slots
+        if put.dense or put.sparse is not None or line:
+            self._parts.append((state.row, put.dense, put.dense_crc, put.sparse, put.sparse_crc, line or None))
         memory, replaces, fresh = link
         return (
             state.row,
@@ -150,7 +155,7 @@ class Transaction:
             put.slots,
             state.pack,
             start,
-            length,
+            len(line),
             crc32(head),
             put.body_crc,
             head,
@@ -158,17 +163,11 @@ class Transaction:
         )
 
     def finish(self) -> None:
-        """Write what all commits share: packs, the copy of the lines, the heads of the branches."""
+        """Write the packs."""
         if self._dense:
             self._vectors.write(self._dense_start, b"".join(self._dense))
         if self._lines:
-            lines = b"".join(self._lines)
-            if self._lines_start == 0:
-                self._provenance.create(self.state.pack)
-            self._provenance.append(self.state.pack, self._lines_start, lines)
-            self._connection.execute(_ADD_TAIL, (self.state.row, self.state.pack, self._lines_start, lines))
-        for branch, position in self._heads.items():
-            self._connection.execute(_SET_HEAD, (branch, position))
+            self._provenance.append(self.state.pack, self._lines_start, b"".join(self._lines))
 
     # --- Preconditions ----------------------------------------------------------------------------------
 
@@ -207,10 +206,8 @@ class Transaction:
                 self._check_head(precondition, branch, expected_position)
 
     def _check_head(self, precondition: HeadIs, branch: str, expected: int) -> None:
-        head = self._heads.get(branch)
-        if head is None:
-            row = self._connection.execute("SELECT head FROM branches WHERE name = ?", (branch,)).fetchone()
-            head = row[0] if row else 0
+        tidied = int(read_meta(self._connection, TIDIED))
+        head = self._connection.execute(_HEAD, (branch, tidied)).fetchone()[0] or 0
         if head != expected:
             raise ConflictError(
                 f"branch {branch!r:.80} is at {head}, expected {expected}; read it again and retry",

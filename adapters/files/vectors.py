@@ -1,6 +1,6 @@
 """Vector packs: float32 rows in files that are mapped into memory for search.
 
-They are derived from the table `vectors`, the truth, and are rebuilt from it when they are missing, too short or
+They are derived from the table `parts`, the truth, and are rebuilt from it when they are missing, too short or
 wrong. A pack holds a fixed number of rows, so that a row's place follows from its slot. The writer writes a row
 before the transaction that makes it known commits; a file grows by doubling, in holes that take no space.
 """
@@ -132,7 +132,7 @@ class VectorPacks:
         return all(self._same(connection, spot) for spot in set(spots))
 
     def _same(self, connection: sqlite3.Connection, slot: int) -> bool:
-        statement = "SELECT first_slot, dense FROM versions LEFT JOIN vectors USING (row) WHERE row = ?"
+        statement = "SELECT first_slot, dense FROM versions LEFT JOIN parts USING (row) WHERE row = ?"
         first, dense = connection.execute(statement, (row_at(connection, slot),)).fetchone()
         start = (slot - first) * self._row_bytes
         pack, row = divmod(slot, PACK_ROWS)
@@ -145,7 +145,7 @@ class VectorPacks:
             return []
         problems: list[str] = []
         rows = connection.execute(
-            "SELECT row, memory_id, first_slot, dense, dense_crc FROM versions JOIN vectors USING (row)"
+            "SELECT row, memory_id, first_slot, dense, dense_crc FROM versions JOIN parts USING (row)"
             " WHERE slots > 0 AND row BETWEEN ? AND ?",
             (row_at(connection, first), row_at(connection, last - 1)),
         )
