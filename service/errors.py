@@ -179,7 +179,11 @@ def problem_of_mistakes(
         count: How many there are, where they are too many to be told.
     """
     told = [
-        {"loc": [str(part)[:200] for part in item["loc"]], "msg": item["msg"], "type": item["type"]}
+        {
+            "loc": [str(part)[:200] for part in item["loc"]],
+            "msg": item["msg"].removeprefix("Value error, "),
+            "type": item["type"],
+        }
         for item in mistakes[:MISTAKES_TOLD_MAX]
     ]
     if not told:
