@@ -85,8 +85,8 @@ MEMORIES = mostly(
 REVISIONS = mostly(
     {"content": VALUES},
     {
-        "summary": NAMES, "tags": st.lists(NAMES), "kind": NAMES, "metadata": st.dictionaries(TEXTS, VALUES, max_size=3),
-        "importance": FRACTIONS, "provenance": PROVENANCE, "vector": VECTORS,
+        "summary": NAMES, "tags": st.lists(NAMES), "kind": NAMES, "importance": FRACTIONS,
+        "metadata": st.dictionaries(TEXTS, VALUES, max_size=3), "provenance": PROVENANCE, "vector": VECTORS,
     },
 )  # fmt: skip
 SEARCHES = mostly(
