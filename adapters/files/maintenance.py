@@ -17,9 +17,6 @@ from recollect.adapters.files.vectors import VectorPacks
 from recollect.adapters.files.writer import Task, Writer
 
 INTERVAL_S = 1.0
-CHECKPOINT_BYTES = 4 * 2**20
-LOG_BYTES_MAX = 64 * 2**20
-"""A longer log is copied by the writer itself, which holds commits up for that moment but bounds the log."""
 _NOTE_HEADS = (
     "INSERT INTO branches SELECT branch, max(position) FROM versions WHERE row > ? AND row <= ? GROUP BY branch"
     " ON CONFLICT (name) DO UPDATE SET head = excluded.head"
@@ -47,7 +44,7 @@ class Maintenance:
         self._vectors = vectors
         self._provenance = provenance
         self._lock = Lock()
-        self._stopping = Event()
+        self._stopping = False
         self._commits_seen = 0
         self.problems: tuple[str, ...] = ()
         self._thread = Thread(target=self._run, name="recollect-maintenance", daemon=True)
@@ -55,13 +52,15 @@ class Maintenance:
 
     def stop(self) -> None:
         """End the thread."""
-        self._stopping.set()
+        self._stopping = True
+        self._writer.log_is_long.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopping.wait(INTERVAL_S):
+        while not self._stopping:
+            self._writer.log_is_long.wait(INTERVAL_S)
             commits = self._writer.counters.commits
-            if commits == self._commits_seen and not self.problems:
+            if self._stopping or (commits == self._commits_seen and not self.problems):
                 continue
             self._commits_seen = commits
             try:
@@ -80,7 +79,8 @@ class Maintenance:
         with self._lock:
             row = self._sync_packs()
             self._writer.submit(Task(lambda connection: tidy(connection, row), self._note))
-            if self._writer.counters.bytes_since_checkpoint >= CHECKPOINT_BYTES:
+            if self._writer.log_is_long.is_set():
+                self._writer.log_is_long.clear()
                 self._checkpoint()
 
     def _sync_packs(self) -> int:
@@ -94,10 +94,14 @@ class Maintenance:
         return state.row
 
     def _checkpoint(self) -> None:
-        self._writer.counters.bytes_since_checkpoint = 0
-        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        if self._log.stat().st_size > LOG_BYTES_MAX:
-            self._writer.submit(Task(restart_log, self._note))
+        """Copy the log into the catalog, and let the writer copy the little that is added meanwhile.
+
+        Only a log of which nothing is left to copy is begun anew, which keeps it short, and its blocks in place: a
+        commit that need not extend the file is synced in half the time.
+        """
+        self._writer.log_bytes = 0
+        copy_log(self._connection)
+        self._writer.submit(Task(copy_log, self._note))
 
     def finish(self) -> None:
         """Make everything durable and leave as little as possible to the next opening; blocks until done."""
@@ -138,6 +142,6 @@ def empty_log(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-def restart_log(connection: sqlite3.Connection) -> None:
-    """Copy all of the log and begin it anew; gives way to readers that still need it."""
-    connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+def copy_log(connection: sqlite3.Connection) -> None:
+    """Copy what nobody reads any more of the log."""
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()

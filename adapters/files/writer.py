@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from msgspec import Struct
@@ -25,6 +25,12 @@ from recollect.adapters.port import CommitReceipt
 GROUP_COMMITS_MAX = 1_024
 GROUP_BYTES_MAX = 32 * 2**20
 WAIT_COMMITS_MAX = 4_096
+LOG_BYTES = 4 * 2**20
+"""From about this length on the write-ahead log is copied into the catalog; SQLite's own default."""
+
+GROUP_LOG_BYTES = 6 * catalog.PAGE_BYTES
+"""What a small commit adds to the log."""
+
 RESERVE_BYTES = 2**19
 """A commit is refused when less than this would be left, so that what is there can still be opened and read."""
 
@@ -52,7 +58,6 @@ class Counters(Struct):
 
     commits: int = 0
     syncs: int = 0
-    bytes_since_checkpoint: int = 0
 
 
 class Writer:
@@ -61,6 +66,8 @@ class Writer:
     Attributes:
         counters: Facts for tests and telemetry.
         unsynced: Whether a relaxed commit may not be safe from power loss yet.
+        log_bytes: About how much has been written since the log was last copied.
+        log_is_long: Set when it is time to copy it.
     """
 
     def __init__(
@@ -83,6 +90,8 @@ class Writer:
         self._full_sync = True
         self.counters = Counters()
         self.unsynced = False
+        self.log_bytes = 0
+        self.log_is_long = Event()
         self._thread.start()
 
     def submit(self, item: Waiting | Task) -> None:
@@ -158,7 +167,9 @@ class Writer:
         self._connection.execute("COMMIT")
         self.counters.commits += len(group)
         self.counters.syncs += durable
-        self.counters.bytes_since_checkpoint += size
+        self.log_bytes += GROUP_LOG_BYTES + 2 * size
+        if self.log_bytes >= LOG_BYTES:
+            self.log_is_long.set()
         if durable:
             self._mark.advance(transaction.state.position)
         self.unsynced = (self.unsynced or not durable) and not durable
