@@ -94,7 +94,7 @@ def words_of(data: Path | None) -> list[str]:
     """Return the words of the corpus in order."""
     if data is not None:
         lines = (data / "items.jsonl").read_text(encoding="utf-8").splitlines()
-        return " ".join(json.loads(line)["text"] for line in lines).split()
+        return [word for line in lines for word in str(json.loads(line)["text"]).split()]
     root = Path(__file__).parent.parent
     documents = [
         path.read_text(encoding="utf-8") for path in sorted(root.glob("*.md")) + sorted(root.glob("docs/*.md"))

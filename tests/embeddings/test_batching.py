@@ -165,6 +165,7 @@ async def test_work_cancelled_while_it_waits_never_reaches_the_model(make: Make,
         task.cancel()
     await asyncio.wait([*waiting, query])
     assert embedder.describe().queued_texts == 2
+    assert len(embedder._documents) == 1, "cancelled work still fills the queue"
     runtime.gate.set()
     await asyncio.gather(first, kept)
     assert runtime.batches == [["first"], ["kept"]]
@@ -178,7 +179,8 @@ async def test_a_call_cancelled_in_its_midst_computes_no_further_batch(make: Mak
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
     runtime.gate.set()
-    await embedder.embed_query("afterwards")
+    # A document, for a query would overtake whatever is wrongly left.
+    await embedder.embed_documents(["afterwards"])
     assert len(runtime.batches) == 2
 
 
@@ -246,7 +248,8 @@ async def test_a_failing_piece_of_a_long_call_leaves_no_other_piece_behind(make:
     embedder = make(batch_tokens_max=10)
     with pytest.raises(InferenceError):
         await embedder.embed_documents(["explosive", *(["calm"] * 2000)])
-    await embedder.embed_query("afterwards")
+    # A document, for a query would overtake whatever is wrongly left.
+    await embedder.embed_documents(["afterwards"])
     assert sum(map(len, runtime.batches)) < 1000
     assert embedder.describe().queued_texts == 0
 
@@ -269,6 +272,20 @@ async def test_closing_fails_what_waits_and_frees_the_model(make: Make, runtime:
         await embedder.embed_query("late")
     assert runtime.closed
     await embedder.aclose()
+
+
+async def test_closing_does_not_wait_for_the_rest_of_a_long_call(make: Make, runtime: GatedRuntime) -> None:
+    embedder = make(batch_tokens_max=10)
+    runtime.gate.clear()
+    call = asyncio.create_task(embedder.embed_documents([f"text {number:05}" for number in range(200)]))
+    await entered(runtime)
+    closing = asyncio.create_task(embedder.aclose())
+    await let_run()
+    runtime.gate.set()
+    await closing
+    with pytest.raises(EmbedderClosedError):
+        await call
+    assert len(runtime.batches) == 1
 
 
 @pytest.mark.parametrize("texts", [["fine", None], [b"bytes"], "one string", b"bytes", [1.5]])
