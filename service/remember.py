@@ -120,6 +120,7 @@ class Remembering:
             try:
                 if isinstance(memory, InvalidMemory):
                     raise memory.mistakes
+                read_point(memory.branch)  # an unknown branch is this memory's mistake, not the batch's
                 drafts[index] = self._parts.drafter.draft(memory)
             except (ServiceError, InvalidRequestError, ValidationError) as error:
                 if atomic:

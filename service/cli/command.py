@@ -4,6 +4,7 @@ A command is an async function that takes a `Session`, the request's fields that
 """
 
 import asyncio
+import errno
 import functools
 import inspect
 import os
@@ -163,6 +164,8 @@ def _problem(error: Exception) -> Problem:
         return problem_of(error)
     if isinstance(error, OSError) and not isinstance(error, TimeoutError):
         detail = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return Problem(title="There is no space left", status=507, code="disk_full", detail=f"{detail}; free some")
         return Problem(title="A file cannot be used", status=500, code="file_error", detail=detail)
     problem = problem_of(error)
     if problem.code != "internal_error":
