@@ -4,6 +4,7 @@ They run on any connection: readers use them for `get` and `history`, the writer
 see what earlier commits of the same transaction wrote.
 """
 
+import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -38,7 +39,7 @@ _NEWEST = "SELECT row FROM versions WHERE memory_id = ? AND branch = ? AND posit
 _BY_REF = "SELECT row FROM versions WHERE memory_id = ? AND branch = ? AND number = ?"
 _BY_KEY = "SELECT DISTINCT memory_id FROM versions WHERE namespace = ? AND key = ? AND key IS NOT NULL AND fresh & 1"
 _BY_CONTENT = "SELECT DISTINCT memory_id FROM versions WHERE content = ? AND content != 0 AND fresh & 2"
-ROWS_A_STATEMENT = 512
+ROWS_A_STATEMENT = 1_024
 
 
 class RowReader:
@@ -57,12 +58,15 @@ class RowReader:
         """
         found: list[Version] = []
         for start in range(0, len(rows), ROWS_A_STATEMENT):
-            found.extend(self._batch(rows[start : start + ROWS_A_STATEMENT], projection))
+            part = rows[start : start + ROWS_A_STATEMENT]
+            ordered = sorted(part)
+            versions = dict(zip(ordered, self._batch(ordered, projection), strict=True))
+            found.extend([versions[row] for row in part])
         return found
 
-    def _batch(self, rows: Sequence[int], projection: Projection) -> list[Version]:
-        documents = self._documents(rows, projection)
-        versions = read_versions(documents)
+    def _batch(self, rows: list[int], projection: Projection) -> list[Version]:
+        """Return the versions in these rows, which are in order."""
+        versions = read_versions(self._bodies(rows) if projection.content else self._heads(rows))
         if projection.provenance:
             for version, record in zip(versions, self._records(rows, versions), strict=True):
                 structs.force_setattr(version, "provenance", record)
@@ -70,34 +74,43 @@ class RowReader:
             self._attach_vectors(rows, versions)
         return versions
 
-    def _select(self, columns: str, table: str, rows: Sequence[int]) -> list[Any]:
-        marks = ",".join(map(str, rows))
-        statement = f"SELECT row, {columns} FROM {table} WHERE row IN ({marks})"  # noqa: S608 - own numbers and names
-        return self.connection.execute(statement).fetchall()
+    def _select(self, columns: str, table: str, rows: list[int]) -> list[Any]:
+        # Padded to a power of four, so that few statements are compiled and kept.
+        places = 4 ** math.ceil(math.log(len(rows), 4))
+        marks = ",".join("?" * places)
+        statement = f"SELECT row, {columns} FROM {table} WHERE row IN ({marks}) ORDER BY row"  # noqa: S608 - own words
+        return self.connection.execute(statement, rows + rows[-1:] * (places - len(rows))).fetchall()
 
-    def _documents(self, rows: Sequence[int], projection: Projection) -> list[bytes]:
-        columns = "head, head_crc, body, body_crc" if projection.content else "head, head_crc, NULL, 0"
-        documents: dict[int, bytes] = {}
-        for row, head, head_crc, body, body_crc in self._select(columns, "versions", rows):
-            if crc32(head) != head_crc:
-                raise damaged(row, "head", self.memory_of(row))
-            if projection.content and crc32(body) != body_crc:
-                raise damaged(row, "body", self.memory_of(row))
-            documents[row] = whole(head, body) if projection.content else head
-        try:
-            return [documents[row] for row in rows]
-        except KeyError as error:
-            raise damaged(error.args[0], "which is missing", None) from error
+    def _heads(self, rows: list[int]) -> tuple[bytes, ...]:
+        numbers, heads, crcs = zip(*self._select("head, head_crc", "versions", rows) or [((), (), ())], strict=True)
+        self._verify("head", rows, numbers, heads, crcs)
+        return heads
 
-    def _records(self, rows: Sequence[int], versions: Sequence[Version]) -> list[Provenance | None]:
-        places = {place[0]: place[1:] for place in self._select("pack, start, length", "versions", rows)}
+    def _bodies(self, rows: list[int]) -> list[bytes]:
+        columns = "head, head_crc, body, body_crc"
+        found = self._select(columns, "versions", rows) or [((), (), (), (), ())]
+        numbers, heads, head_crcs, bodies, body_crcs = zip(*found, strict=True)
+        self._verify("head", rows, numbers, heads, head_crcs)
+        self._verify("body", rows, numbers, bodies, body_crcs)
+        return list(map(whole, heads, bodies))
+
+    def _verify(
+        self, part: str, rows: list[int], numbers: tuple[int, ...], contents: tuple[bytes, ...], crcs: tuple[int, ...]
+    ) -> None:
+        if list(numbers) != rows:
+            raise damaged(min(set(rows) - set(numbers)), "which is missing", None)
+        if tuple(map(crc32, contents)) != crcs:
+            wrong = next(at for at, content in enumerate(contents) if crc32(content) != crcs[at])
+            raise damaged(rows[wrong], part, self.memory_of(rows[wrong]))
+
+    def _records(self, rows: list[int], versions: Sequence[Version]) -> list[Provenance | None]:
         lines: list[bytes] = []
-        for row, version in zip(rows, versions, strict=True):
-            pack, start, length = places[row]
+        places = self._select("pack, start, length", "versions", rows)
+        for (_, pack, start, length), version in zip(places, versions, strict=True):
             lines.append(self._packs.read(pack, start, length, version.ref, version.position) if length else b"null")
         return read_provenance(lines)
 
-    def _attach_vectors(self, rows: Sequence[int], versions: Sequence[Version]) -> None:
+    def _attach_vectors(self, rows: list[int], versions: Sequence[Version]) -> None:
         parts = {part[0]: part for part in self._select("dense, dense_crc, sparse, sparse_crc", "parts", rows)}
         for row, version in zip(rows, versions, strict=True):
             if row not in parts:
@@ -167,7 +180,7 @@ class RowReader:
     def with_key(self, namespace: str, key: str, read_point: ReadPoint) -> Iterator[tuple[int, str, int]]:
         """Yield position, memory id and row of each visible version with a key."""
         memories = self.connection.execute(_BY_KEY, (namespace, key)).fetchall()
-        for row, version in self._heads(memories, read_point):
+        for row, version in self._visible_of(memories, read_point):
             if version.namespace == namespace and version.key == key:
                 yield version.position, version.memory_id, row
 
@@ -176,11 +189,11 @@ class RowReader:
         if not content_hash:
             return
         memories = self.connection.execute(_BY_CONTENT, (content_number(content_hash),)).fetchall()
-        for row, version in self._heads(memories, read_point):
+        for row, version in self._visible_of(memories, read_point):
             if version.namespace == namespace and version.content_hash == content_hash:
                 yield version.position, version.memory_id, row
 
-    def _heads(self, memories: Iterable[tuple[bytes]], read_point: ReadPoint) -> Iterator[tuple[int, Version]]:
+    def _visible_of(self, memories: Iterable[tuple[bytes]], read_point: ReadPoint) -> Iterator[tuple[int, Version]]:
         deciding = [self.visible_row(memory_id, read_point) for (memory_id,) in memories]
         rows = [row for row in deciding if row is not None]
         for row, version in zip(rows, self._shown(rows, read_point), strict=True):

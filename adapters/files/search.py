@@ -1,8 +1,9 @@
 """Answers that look at many versions: scan, count and search, as iterators that worker threads advance."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 from threading import Event
-from typing import TypeVar
+from typing import Literal, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -98,10 +99,10 @@ class Searcher:
         elif dense is not None:
             first = query.batch_size if query.limit is None else query.limit
             runs = DenseRanking(snapshot, self._vectors, dense, lambda: _check(gone)).runs(mask, first)
-            matches = self._single(reader, runs, query, _dense_match)
+            matches = self._single(reader, runs, query, "dense")
         else:
             runs = self._terms(reader, snapshot, mask, terms)
-            matches = self._single(reader, runs, query, _sparse_match)
+            matches = self._single(reader, runs, query, "sparse")
         for group in matches:
             _check(gone)
             yield split(group, query.batch_size)
@@ -119,11 +120,13 @@ class Searcher:
         reader: ReaderOfThread,
         runs: Runs,
         query: SimilarityQuery,
-        make: Callable[[Version, float], Match],
+        part: Literal["dense", "sparse"],
     ) -> Iterator[list[Match]]:
         for rows, micro in _parts_scored(limited(runs, query.limit, query.threshold), query.batch_size):
             versions = reader().versions((rows + 1).tolist(), query.projection)
-            yield list(map(make, versions, (micro / MICRO).tolist()))
+            scores = (micro / MICRO).tolist()
+            parts = (scores,) if part == "dense" else (repeat(None), scores)
+            yield list(map(Match, versions, scores, *parts))
 
     def _fused(
         self,
@@ -219,11 +222,3 @@ def memory_ids(snapshot: Snapshot, rows: Indexes) -> list[str]:
 def _check(gone: Event) -> None:
     if gone.is_set():
         raise AbandonedError
-
-
-def _dense_match(version: Version, score: float) -> Match:
-    return Match(version, score, score)
-
-
-def _sparse_match(version: Version, score: float) -> Match:
-    return Match(version, score, None, score)
