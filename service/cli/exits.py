@@ -33,7 +33,11 @@ MEANINGS: Final = {
 }
 EPILOG: Final = "\n".join(["Exit codes:", *(f"{code.value:>3}  {meaning}" for code, meaning in MEANINGS.items())])
 
-_BY_CODE: Final = {"store_damaged": ExitCode.DAMAGED, "file_error": ExitCode.FAILED}
+_BY_CODE: Final = {
+    "store_damaged": ExitCode.DAMAGED,
+    # Another model's store stays another model's store, however often it is tried.
+    "profile_mismatch": ExitCode.FAILED,
+}
 _BY_STATUS: Final = {
     400: ExitCode.USAGE,
     404: ExitCode.NOT_FOUND,

@@ -82,7 +82,8 @@ class GitImporter:
     def count(self) -> int | None:
         """Return the number of commits."""
         with self._git("rev-list", "--count", "HEAD") as output:
-            return int(output.read())
+            counted = output.read().strip()
+        return int(counted)  # git's own words are raised above where it cannot count
 
     def records(self) -> Iterator[Record]:
         """Read the commits, oldest first."""

@@ -179,8 +179,8 @@ def test_an_import_that_is_killed_loses_nothing_it_has_stored(local: "Cli", tmp_
         stderr=subprocess.DEVNULL,
     )
     assert process.stdin is not None
-    # One chunk is read while the one before it is stored, and a pipe holds 64 KiB: when all of this is written, all but
-    # the last few chunks are stored.
+    # One chunk is read while the one before it is stored, and a pipe holds 64 KiB: when all of this is written, all
+    # but the last few chunks are stored.
     process.stdin.write("\n".join(lines[: total // 2]).encode())
     process.kill()
     process.communicate()
@@ -198,8 +198,8 @@ def test_what_is_exported_can_be_imported_elsewhere_with_ids_and_provenance(
 ) -> None:
     base = cli.json("remember", "base", "--namespace", namespace)
     cli.json(
-        "remember", "text", "--namespace", namespace, "--key", "k", "--tag", "t", "--metadata", '{"a": [1]}', "--actor", "ana",
-        "--source", "message:1", "--track-provenance", "--note", "n", "--derived-from", base["id"],
+        "remember", "text", "--namespace", namespace, "--key", "k", "--tag", "t", "--metadata", '{"a": [1]}',
+        "--actor", "ana", "--source", "message:1", "--track-provenance", "--note", "n", "--derived-from", base["id"],
     )  # fmt: skip
     exported = cli.run("export", "--namespace", namespace).stdout
     (tmp_path / "x.jsonl").write_text(exported)
