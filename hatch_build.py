@@ -6,7 +6,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class DevelopmentLinks(BuildHookInterface):  # type: ignore[type-arg]
+class DevelopmentLinks(BuildHookInterface):  # type: ignore[misc]  # the build library is only there when building
     """Makes `build/dev/recollect/{adapters,embeddings,service}`, which editable installs put on the path."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - the interface's signature
