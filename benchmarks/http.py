@@ -36,6 +36,7 @@ from benchmarks.http_load import (
 from benchmarks.report import Report, median, ratio
 from recollect.embeddings import EmbedderSettings, create_embedder
 from recollect.service import NewMemory, Settings, create_memory_service
+from recollect.service.answers import Remembered
 
 DIMENSION = 384
 MODEL = f"hash:{DIMENSION}"
@@ -97,7 +98,7 @@ async def fill(storage: str, count: int) -> list[str]:
                 )
                 for i in range(start, min(start + 1000, count))
             ]
-            ids += [result.id for result in await service.remember_many(batch) if not hasattr(result, "error")]
+            ids += [done.id for done in await service.remember_many(batch) if isinstance(done, Remembered)]
     return ids
 
 

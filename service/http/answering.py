@@ -9,6 +9,7 @@ from fastapi import Depends, Header, Request
 from msgspec import Struct
 from starlette.responses import Response
 
+from recollect.service.idempotency import KEY_CHARS_MAX
 from recollect.service.memory_service import MemoryService
 
 _encoder = msgspec.json.Encoder()
@@ -17,7 +18,7 @@ BODY_PROBLEMS = (400, 413, 415, 422)
 """What any route that takes a JSON body may answer."""
 
 PROBLEM_TEXTS: Mapping[int, str] = {
-    400: "The body is not JSON.",
+    400: "The request is not HTTP, or its body not JSON.",
     404: "There is no such memory or branch.",
     409: "The memory has changed, or the idempotency key was used for another request; `found` says what is there.",
     413: "The body is larger than the service takes.",
@@ -46,6 +47,8 @@ IfMatch = Annotated[
 IdempotencyKey = Annotated[
     str | None,
     Header(
+        min_length=1,
+        max_length=KEY_CHARS_MAX,
         description="A text of your own (up to 255 characters) under which the write happens once: sent again, it is "
         "answered as it was the first time.",
     ),
@@ -84,7 +87,7 @@ def answers(
         model: The struct that is answered then.
         description: What it means.
         example: One of them, as JSON.
-        problems: The statuses of the problems that the route may answer, besides 421, 500 and 503.
+        problems: The statuses of the problems that the route may answer, besides 400, 421, 500 and 503.
         others: Further answers: `status_200=...`.
     """
     told: dict[int | str, dict[str, Any]] = {
@@ -98,8 +101,8 @@ def answers(
 
 
 def problem_answers(problems: Iterable[int]) -> dict[int | str, dict[str, Any]]:
-    """Return what OpenAPI says of the problems of a route: those given, and 421, 500 and 503."""
-    return {code: _problem_answer(code) for code in sorted({*problems, 421, 500, 503})}
+    """Return what OpenAPI says of the problems of a route: those given, and 400, 421, 500 and 503."""
+    return {code: _problem_answer(code) for code in sorted({*problems, 400, 421, 500, 503})}
 
 
 def _problem_answer(status: int) -> dict[str, Any]:

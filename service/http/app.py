@@ -128,10 +128,11 @@ async def _refused(request: Request, error: Exception) -> Response:
 def allowed_methods(path: str) -> list[str]:
     """Return the methods that a path takes, sorted."""
     methods = {"OPTIONS"}
-    for router in _ROUTERS:
-        for route in router.routes:
-            if isinstance(route, APIRoute) and route.path_regex.match(path):
-                methods |= route.methods or set()
+    routes = [route for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    # A path that stands for itself goes before one with a parameter, as "batch" before an id.
+    named = [route for route in routes if route.path == path]
+    for route in named or [route for route in routes if route.path_regex.match(path)]:
+        methods |= route.methods or set()
     if "GET" in methods:
         methods.add("HEAD")
     return sorted(methods)

@@ -35,7 +35,7 @@ router = APIRouter(prefix="/v1/memories", tags=["memories"], default_response_cl
         Remembered,
         "Stored, and durable if so asked: a new memory, or (`revised`) the next version of the one under its key.",
         examples.REMEMBERED,
-        (*BODY_PROBLEMS, 409, 429, 507),
+        (*BODY_PROBLEMS, 404, 409, 429, 507),
         status_200={
             "description": "Exactly this is there already; nothing was stored.",
             "content": {"application/json": {"schema": reference(Remembered), "example": examples.DUPLICATE}},
@@ -63,7 +63,7 @@ async def remember(request: Request, service: Service, idempotency_key: Idempote
         BatchAnswer,
         "What became of each memory, in the order of the request: stored, or refused with its problem.",
         examples.BATCH_ANSWER,
-        (*BODY_PROBLEMS, 409, 429, 507),
+        (*BODY_PROBLEMS, 404, 409, 429, 507),
     ),
     openapi_extra=takes(MemoryBatch, "The memories to store.", examples.BATCH),
 )

@@ -6,6 +6,7 @@ flushes, and exits with 0; a second signal exits at once. What was acknowledged 
 """
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -23,6 +24,7 @@ from recollect.adapters.errors import StorageError
 from recollect.embeddings.errors import EmbeddingError
 from recollect.service.errors import ServiceError
 from recollect.service.http.app import create_app
+from recollect.service.http.protocol import Protocol
 from recollect.service.logs import configure_logs, log_failure
 from recollect.service.memory_service import MemoryService, create_memory_service
 from recollect.service.settings import Settings
@@ -142,7 +144,7 @@ async def _listen(
     """Serve until told to stop; return whether the port could be listened on."""
     config = uvicorn.Config(
         create_app(settings, service=service),
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -156,6 +158,10 @@ async def _listen(
     config.timeout_graceful_shutdown = settings.shutdown_s * REQUESTS_SHARE  # type: ignore[assignment]
 
     def ready() -> None:
+        # What was loaded to get here stays: left out, it is not walked by every full collection of garbage, which
+        # would stop all requests for tens of milliseconds.
+        gc.collect()
+        gc.freeze()
         logger.info("ready", url=url_of(listener), storage=settings.storage, model=settings.model)
         announce(url_of(listener))
 

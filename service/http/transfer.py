@@ -28,7 +28,7 @@ _LINE = {"description": "A memory as `/v1/memories` takes it, with its `id`, a l
             "export that failed.",
             "content": {NDJSON: {"schema": _LINE, "example": examples.LINES}},
         },
-        **problem_answers((422,)),
+        **problem_answers((404, 422)),
     },
 )
 async def export(query: Annotated[ExportQuery, Query()], service: Service) -> Response:
@@ -50,7 +50,7 @@ async def export(query: Annotated[ExportQuery, Query()], service: Service) -> Re
         ImportReport,
         "What became of the lines. One that is not valid is counted as refused and does not stop the rest.",
         examples.IMPORT_REPORT,
-        (413, 415, 422, 429, 507),
+        (404, 413, 415, 422, 429, 507),
     ),
     openapi_extra={
         "requestBody": {

@@ -314,9 +314,11 @@ async def test_head_of_a_stream_ends_after_the_headers(memory: MemoryService, li
 
 async def test_options_says_which_methods_a_path_takes(client: httpx.AsyncClient) -> None:
     known = await client.options("/v1/search")
+    literal = await client.options("/v1/memories/batch")
     unknown = await client.options("/nowhere")
 
     assert (known.status_code, known.headers["allow"]) == (204, "OPTIONS, POST")
+    assert literal.headers["allow"] == "OPTIONS, POST"
     assert "access-control-allow-origin" not in known.headers
     assert unknown.status_code == 404
 

@@ -61,7 +61,7 @@ async def test_every_operation_has_words_examples_and_problems(document: dict[st
                     assert content["schema"], (name, kind)
                     assert content["example"], (name, kind)
             problems = {code for code, told in operation["responses"].items() if code >= "400"}
-            assert {"421", "500", "503"} <= problems, name
+            assert {"400", "421", "500", "503"} <= problems, name
             for code in problems:
                 assert list(operation["responses"][code]["content"]) == ["application/problem+json"], name
 

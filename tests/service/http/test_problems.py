@@ -1,5 +1,6 @@
 """Every mistake of a caller is a problem of its own, with a remedy, and never a 500."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,6 +13,7 @@ from recollect.embeddings.errors import EmbedderBusyError
 from recollect.service import MemoryService
 
 MakeService = Callable[..., Awaitable[MemoryService]]
+Listen = Callable[[MemoryService], Awaitable[int]]
 Connect = Callable[..., Awaitable[httpx.AsyncClient]]
 
 JSON = {"Content-Type": "application/json"}
@@ -240,6 +242,19 @@ async def test_an_unplanned_error_is_a_500_that_keeps_its_text_to_itself(
     problem = check_problem(response, 500, "internal_error")
     assert "secret" not in response.text
     assert "log" in problem["detail"]
+
+
+@pytest.mark.parametrize("request_line", [b"nonsense", b"GET / HTTP/9.9", b"GET /\xff\xfe HTTP/1.1"])
+async def test_what_is_no_http_is_a_400_problem(memory: MemoryService, listen: Listen, request_line: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", await listen(memory))
+    writer.write(request_line + b"\r\nHost: localhost\r\n\r\n")
+
+    head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 400 Bad Request")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["code"] == "invalid_http"
 
 
 async def test_readiness_fails_with_the_reason_while_the_process_still_answers(

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from recollect.adapters.errors import StoreDamagedError
-from recollect.service import MemoryService, NewMemory
+from recollect.service import MemoryService, NewMemory, ProvenanceInput
 from recollect.service.http.bodies import read_lines
 from recollect.service.http.problems import BodyTooLargeError
 
@@ -23,7 +23,9 @@ async def test_an_export_is_taken_back_by_another_service_with_ids_and_provenanc
     client: httpx.AsyncClient, memory: MemoryService, make_service: MakeService, connect: Connect, storage: str
 ) -> None:
     stored = await memory.remember(
-        NewMemory(content={"a": [1, None]}, key="k", tags=["x"], provenance={"actor": "ana", "source": "message:1"})
+        NewMemory(
+            content={"a": [1, None]}, key="k", tags=["x"], provenance=ProvenanceInput(actor="ana", source="message:1")
+        )
     )
     exported = await client.get("/v1/export")
     other = await make_service(storage=storage + "-other")
