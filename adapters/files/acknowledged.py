@@ -63,6 +63,10 @@ class AcknowledgedMark:
                 place=f"{NAME}, position {position}",
             )
 
+    def close(self) -> None:
+        """Release the file."""
+        self._word = np.zeros(1, dtype="<u8")
+
 
 def _word(position: int) -> int:
     return position | (crc32(position.to_bytes(8, "little")) >> 21) << _POSITION_BITS

@@ -132,14 +132,14 @@ def read_profile(connection: sqlite3.Connection, wanted: StoreProfile | None) ->
         StoreDamagedError: Its tables are not those of a store.
         ProfileMismatchError: It holds vectors of another model or dimension than wanted.
     """
-    found = {row[0].decode() for row in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
-    if "meta" in {row[0].decode() for row in connection.execute("SELECT name FROM sqlite_master")}:
+    found = {row[0] for row in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+    if (b"meta",) in connection.execute("SELECT name FROM sqlite_master").fetchall():
         written = int(read_meta(connection, "format"))
         if written > FORMAT_VERSION:
             raise StoreUnavailableError(
                 f"the store has format {written}, this program reads up to {FORMAT_VERSION}; install a newer version"
             )
-    if found != set(SCHEMA):
+    if found != {statement.encode() for statement in SCHEMA}:
         raise StoreDamagedError(
             f"the tables of {NAME} are not those of a store; restore it from a backup", place=f"{NAME}, schema"
         )

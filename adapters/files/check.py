@@ -11,7 +11,6 @@ from recollect.adapters.errors import StorageError, StoreDamagedError
 from recollect.adapters.files import acknowledged, catalog, provenance, vectors
 from recollect.adapters.files.records import content_number
 from recollect.adapters.files.store import OpenStore
-from recollect.adapters.files.vectors import PACK_ROWS
 from recollect.adapters.port import CheckReport, Finding
 from recollect.adapters.versions import Provenance, Vector, Version, VersionRef
 
@@ -95,7 +94,7 @@ class Check:
                 step()
             except StorageError as error:
                 self._find(getattr(error, "place", catalog.NAME), str(error), RESTORE)
-            except (sqlite3.Error, OSError, msgspec.MsgspecError, TypeError, ValueError) as error:
+            except (sqlite3.Error, OSError, msgspec.MsgspecError, LookupError, TypeError, ValueError) as error:
                 self._find(catalog.NAME, f"cannot be read: {error}", RESTORE)
         return CheckReport(self.rows, self.bytes, tuple(self.findings))
 
@@ -240,8 +239,8 @@ class Check:
 
     def _packed(self, dense: bytes, slot: int, segments: dict[int, Vector], ref: VersionRef) -> None:
         for at, row in enumerate(vectors.read_dense(dense, self._profile.dimension), slot):
-            pack, offset = divmod(at, PACK_ROWS)
-            held = segments[pack * PACK_ROWS][offset]
+            pack, offset = divmod(at, self._vectors.pack_rows)
+            held = segments[pack * self._vectors.pack_rows][offset]
             self.bytes += held.nbytes
             if held.tobytes() != row.tobytes():
                 self._find(f"{vectors.pack_name(pack)}, row {offset}", "differs from the catalog", REOPEN, ref)

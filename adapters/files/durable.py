@@ -46,6 +46,8 @@ def publish(path: Path, fill: Callable[[Path], None]) -> bool:
     Returns:
         False when a file of that name is there already; it is left as it is.
     """
+    if path.exists():
+        return False
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.new")
     try:
         fill(temporary)

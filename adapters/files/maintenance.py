@@ -104,9 +104,17 @@ class Maintenance:
         self._writer.submit(Task(copy_log, self._note))
 
     def finish(self) -> None:
-        """Make everything durable and leave as little as possible to the next opening; blocks until done."""
+        """Make everything durable, and leave as little as possible to the next opening; blocks until done.
+
+        Raises:
+            OSError: The log could not be synced.
+        """
         self.stop()
-        self.turn()
+        try:
+            self.turn()
+        except (sqlite3.Error, OSError, StorageError) as failure:
+            # A full disk must not keep a store from closing: the log is durable below, upkeep waits for the next.
+            self._note(catalog.translate(failure, "maintaining the store"))
         done = Event()
         self._writer.submit(Task(empty_log, lambda _: done.set()))
         done.wait()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from recollect.adapters.files.columns import Snapshot
 from recollect.adapters.files.ordering import Indexes, ranked_runs
 from recollect.adapters.files.selection import Mask
-from recollect.adapters.files.vectors import PACK_ROWS, VectorPacks
+from recollect.adapters.files.vectors import VectorPacks
 from recollect.adapters.versions import Vector
 
 BLOCK_SLOTS = 16_384
@@ -27,6 +27,7 @@ class DenseRanking:
     def __init__(self, snapshot: Snapshot, packs: VectorPacks, query: Vector, check: Callable[[], None]) -> None:
         self._snapshot = snapshot
         self._segments = packs.segments(snapshot.slots)
+        self._pack_rows = packs.pack_rows
         self._query = query
         self._check = check
 
@@ -88,11 +89,11 @@ class DenseRanking:
     def _exact(self, slots: Indexes) -> NDArray[np.float64]:
         query = self._query.astype(np.float64)
         exact = np.empty(len(slots))
-        packs = slots // PACK_ROWS
+        packs = slots // self._pack_rows
         for pack in np.unique(packs).tolist():
             at = np.flatnonzero(packs == pack)
             for start in range(0, len(at), GATHER_SLOTS):
                 part = at[start : start + GATHER_SLOTS]
-                rows = self._segments[pack][1][slots[part] - pack * PACK_ROWS]
+                rows = self._segments[pack][1][slots[part] - pack * self._pack_rows]
                 exact[part] = rows.astype(np.float64) @ query
         return exact

@@ -83,6 +83,7 @@ class OpenStore:
         self.provenance = ProvenancePacks(self.folder)
         self._closers.append(self.provenance.close)
         self.mark = AcknowledgedMark(self.folder)
+        self._closers.append(self.mark.close)
         self._recover(connection)
         self.searcher = Searcher(self.vectors, self.profile.dimension)
         reader = RowReader(connection, self.provenance, self.profile.dimension)

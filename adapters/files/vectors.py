@@ -54,10 +54,15 @@ def row_at(connection: sqlite3.Connection, slot: int) -> int:
 
 
 class VectorPacks:
-    """The packs of one open store: written by its writer, mapped by its readers."""
+    """The packs of one open store: written by its writer, mapped by its readers.
+
+    Attributes:
+        pack_rows: How many rows a pack holds.
+    """
 
     def __init__(self, folder: Path, dimension: int) -> None:
         self._folder = folder
+        self.pack_rows = PACK_ROWS
         self._row_bytes = 4 * dimension
         self._dimension = dimension
         self._handles: dict[int, int] = {}
@@ -70,8 +75,8 @@ class VectorPacks:
         """Write rows from a slot on, over as many packs as they reach."""
         view = memoryview(rows)
         while view:
-            pack, row = divmod(slot, PACK_ROWS)
-            count = min(len(view) // self._row_bytes, PACK_ROWS - row)
+            pack, row = divmod(slot, self.pack_rows)
+            count = min(len(view) // self._row_bytes, self.pack_rows - row)
             size = count * self._row_bytes
             handle = self._writable(pack, row + count)
             durable.write_at(handle, view[:size], row * self._row_bytes)
@@ -86,13 +91,13 @@ class VectorPacks:
         if size < rows * self._row_bytes:
             # Doubling keeps the number of times that readers map the file anew small.
             grown = max(GROW_ROWS_MIN, 2 ** (rows - 1).bit_length())
-            os.ftruncate(handle, min(grown, PACK_ROWS) * self._row_bytes)
+            os.ftruncate(handle, min(grown, self.pack_rows) * self._row_bytes)
         return handle
 
     def sync(self, slot: int, end: int) -> None:
         """Make the slots from `slot` to before `end` durable."""
         if slot < end:
-            for pack in range(slot // PACK_ROWS, (end - 1) // PACK_ROWS + 1):
+            for pack in range(slot // self.pack_rows, (end - 1) // self.pack_rows + 1):
                 os.fdatasync(self._handle(pack))
 
     def recover(self, connection: sqlite3.Connection, synced: int, end: int) -> list[str]:
@@ -107,14 +112,14 @@ class VectorPacks:
             What was rebuilt or could not be, as sentences.
         """
         notes: list[str] = []
-        for pack in range(-(-end // PACK_ROWS)):
-            first, last = pack * PACK_ROWS, min(end, (pack + 1) * PACK_ROWS)
+        for pack in range(-(-end // self.pack_rows)):
+            first, last = pack * self.pack_rows, min(end, (pack + 1) * self.pack_rows)
             if self._looks_whole(connection, pack, first, min(synced, last)):
                 first = max(first, synced)
             else:
                 notes.append(f"{pack_name(pack)} was missing or wrong and has been rebuilt from the catalog")
             if first < last:
-                self._writable(pack, last - pack * PACK_ROWS)
+                self._writable(pack, last - pack * self.pack_rows)
                 notes.extend(self._rewrite(connection, first, last))
                 self.sync(first, last)
         return notes
@@ -135,7 +140,7 @@ class VectorPacks:
         statement = "SELECT first_slot, dense FROM versions LEFT JOIN parts USING (row) WHERE row = ?"
         first, dense = connection.execute(statement, (row_at(connection, slot),)).fetchone()
         start = (slot - first) * self._row_bytes
-        pack, row = divmod(slot, PACK_ROWS)
+        pack, row = divmod(slot, self.pack_rows)
         found = durable.read_at(self._handle(pack), self._row_bytes, row * self._row_bytes)
         return dense is not None and found == dense[start : start + self._row_bytes]
 
@@ -165,8 +170,8 @@ class VectorPacks:
             StoreDamagedError: A pack is missing or shorter than the catalog says.
         """
         return [
-            (pack * PACK_ROWS, self._map(pack, min(end - pack * PACK_ROWS, PACK_ROWS)))
-            for pack in range(-(-end // PACK_ROWS))
+            (pack * self.pack_rows, self._map(pack, min(end - pack * self.pack_rows, self.pack_rows)))
+            for pack in range(-(-end // self.pack_rows))
         ]
 
     def _map(self, pack: int, rows: int) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from uuid import uuid4
 from recollect.adapters.errors import ConflictError
 from recollect.adapters.files import FileAdapter
 from recollect.adapters.port import KeyIs, Put
-from recollect.adapters.testing.values import NEWEST, a_commit, a_version, axis, revision_of, windows
+from recollect.adapters.testing.values import a_commit, a_version, axis, revision_of, windows
 from recollect.adapters.versions import Version
 
 
@@ -22,8 +22,8 @@ async def _wait_for_start() -> None:
     await asyncio.to_thread(sys.stdin.readline)
 
 
-def _memory(number: int, **fields: object) -> Version:
-    return a_version(number, memory_id=str(uuid4()), vectors=windows(axis(number % 8)), **fields)
+def _memory(number: int, key: str | None = None) -> Version:
+    return a_version(number, memory_id=str(uuid4()), key=key, vectors=windows(axis(number % 8)))
 
 
 async def write_many(folder: str, commits: str, puts: str) -> None:
@@ -67,7 +67,6 @@ async def write_and_revise(folder: str) -> None:
         await adapter.commit(a_commit(revision_of(first), Put(companion)))
         _say(f"revised {first.memory_id} {companion.memory_id}")
 
-    assert NEWEST.at_ms is None
     while True:
         await asyncio.gather(*map(one, range(4)))
 

@@ -11,15 +11,16 @@ from recollect.adapters.files import FileAdapter
 from recollect.adapters.port import ById, Scan
 from recollect.adapters.testing.values import EVERYTHING, NEWEST, PROFILE, collected
 
-Start = Callable[..., "Popen[str]"]
+Program = Popen[str]
+Start = Callable[..., Program]
 
 
-def _line(program: "Popen[str]") -> str:
+def _line(program: Program) -> str:
     assert program.stdout is not None
     return program.stdout.readline().strip()
 
 
-def _begin(*programs: "Popen[str]") -> None:
+def _begin(*programs: Program) -> None:
     for program in programs:
         assert _line(program) == "ready"
     for program in programs:
@@ -28,7 +29,7 @@ def _begin(*programs: "Popen[str]") -> None:
         program.stdin.flush()
 
 
-def _rest(program: "Popen[str]") -> list[str]:
+def _rest(program: Program) -> list[str]:
     assert program.stdout is not None
     lines = program.stdout.read().splitlines()
     assert program.wait() == 0
@@ -81,9 +82,7 @@ async def test_an_open_store_sees_what_another_process_commits(folder: Path, sta
 
 
 @pytest.mark.requirement("A5", "A7", "B3", "B7")
-@pytest.mark.parametrize(
-    "seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 30))]
-)
+@pytest.mark.parametrize("seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 30))])
 async def test_a_killed_writer_loses_nothing_acknowledged_and_leaves_no_half_commit(
     folder: Path, start_program: Start, seed: int
 ) -> None:
