@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, settings
 # Time limits on single examples would make a busy machine fail; a whole run has pytest's limit.
 settings.register_profile(
     "quick",
-    max_examples=25,
-    stateful_step_count=25,
+    max_examples=30,
+    stateful_step_count=30,
     deadline=None,
     derandomize="CI" in os.environ,
     suppress_health_check=[HealthCheck.too_slow],

@@ -37,7 +37,9 @@ from recollect.adapters.versions import Version
 MEMORIES_MAX = 30
 PROJECTIONS = (Projection(), Projection(content=True), EVERYTHING)
 BATCH_SIZES = (1, 2, 7, 256)
-LIMITS = (None, 0, 1, 3, 10)
+LIMITS = (None, None, None, 0, 1, 3)
+FILTERS = st.one_of(st.none(), st.none(), strategies.filters())
+"""Mostly none: an answer that is empty tells little."""
 
 
 def a_branch(data: st.DataObject, both: SideBySide) -> str:
@@ -49,11 +51,11 @@ def a_read_point(data: st.DataObject, both: SideBySide) -> ReadPoint:
     """Draw a branch, perhaps as of an earlier position, perhaps at a moment that decides about expiry."""
     lineage = both.lineages[a_branch(data, both)]
     positions = both.positions()
-    earlier = data.draw(st.booleans(), label="as of an earlier position")
+    earlier = data.draw(st.sampled_from((False, False, True)), label="as of an earlier position")
     if positions and earlier:
         as_of: int = data.draw(st.sampled_from(positions)) - data.draw(st.sampled_from((0, 1)))
         lineage = tuple(BranchSpan(span.branch, min(span.up_to, as_of)) for span in lineage)
-    return ReadPoint(lineage, data.draw(st.sampled_from((None, *strategies.MOMENTS_MS)), label="at_ms"))
+    return ReadPoint(lineage, data.draw(st.sampled_from((None, None, None, *strategies.MOMENTS_MS)), label="at_ms"))
 
 
 def a_memory_id(data: st.DataObject, both: SideBySide) -> str:
@@ -64,7 +66,7 @@ def a_memory_id(data: st.DataObject, both: SideBySide) -> str:
 def some_namespaces(data: st.DataObject) -> tuple[str, ...] | None:
     """Draw the namespaces of a read: none given, or some, or no one."""
     several = st.lists(st.sampled_from(strategies.NAMESPACES), unique=True).map(tuple)
-    return data.draw(st.one_of(st.none(), several), label="namespaces")
+    return data.draw(st.one_of(st.none(), st.just(strategies.NAMESPACES), several), label="namespaces")
 
 
 def a_scan(data: st.DataObject, both: SideBySide) -> Scan:
@@ -74,7 +76,7 @@ def a_scan(data: st.DataObject, both: SideBySide) -> Scan:
     return Scan(
         read_point=None if everywhere else a_read_point(data, both),
         namespaces=some_namespaces(data),
-        filter=data.draw(st.one_of(st.none(), strategies.filters()), label="filter"),
+        filter=data.draw(FILTERS, label="filter"),
         order=order,
         descending=data.draw(st.booleans(), label="descending"),
         after=data.draw(
@@ -86,27 +88,28 @@ def a_scan(data: st.DataObject, both: SideBySide) -> Scan:
     )
 
 
-def a_query(data: st.DataObject, both: SideBySide, kind: str) -> SimilarityQuery:
-    """Draw a search, `dense`, `sparse` or `fused`."""
-    return SimilarityQuery(
+def some_queries(data: st.DataObject, both: SideBySide) -> list[SimilarityQuery]:
+    """Draw a search by meaning and by terms, and return it with the two searches that use only one of them."""
+    fused = SimilarityQuery(
         read_point=a_read_point(data, both),
-        dense=None if kind == "sparse" else data.draw(strategies.dense_vectors(), label="dense"),
-        sparse=None if kind == "dense" else data.draw(strategies.sparse_vectors(), label="sparse"),
+        dense=data.draw(strategies.dense_vectors(), label="dense"),
+        sparse=data.draw(strategies.sparse_vectors(), label="sparse"),
         namespaces=some_namespaces(data),
-        filter=data.draw(st.one_of(st.none(), strategies.filters()), label="filter"),
+        filter=data.draw(FILTERS, label="filter"),
         limit=data.draw(st.sampled_from(LIMITS), label="limit"),
         threshold=data.draw(st.sampled_from((None, None, 0.6, 0.02, 1.0)), label="threshold"),
         candidates=data.draw(st.sampled_from((None, None, 1, 3)), label="candidates"),
         batch_size=data.draw(st.sampled_from(BATCH_SIZES), label="batch size"),
         projection=data.draw(st.sampled_from(PROJECTIONS), label="projection"),
     )
+    return [fused, replace(fused, sparse=None), replace(fused, dense=None)]
 
 
 def a_commit(data: st.DataObject, both: SideBySide) -> Commit:
     """Draw a commit of several puts, mostly on one branch, with preconditions that may or may not hold."""
     branch = a_branch(data, both)
     puts: dict[tuple[str, str], Put] = {}
-    for _ in range(data.draw(st.integers(1, 4), label="puts")):
+    for _ in range(data.draw(st.integers(1, 5), label="puts")):
         on = data.draw(st.sampled_from((branch, branch, *sorted(both.lineages))), label="on")
         put = _a_put(data, both, on)
         puts.setdefault((put.version.memory_id, put.version.branch), put)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from recollect.adapters.port import (
     BranchSpan,
@@ -25,6 +25,7 @@ from recollect.adapters.port import (
     Projection,
     ProvenanceStorageAdapter,
     Selector,
+    SimilarityQuery,
 )
 from recollect.adapters.testing import drawing, strategies
 from recollect.adapters.testing.base import AdapterFactory
@@ -64,10 +65,19 @@ class StorageMachine(RuleBasedStateMachine):
         """Close what is open, also when a step failed."""
         self._resources.close()
 
-    @rule(data=st.data(), which=WHICH)
-    def commit(self, data: st.DataObject, which: int) -> None:
-        """Commit; both agree on the outcome."""
-        self.both.commit(which, drawing.a_commit(data, self.both))
+    @initialize(data=st.data(), which=WHICH)
+    def commit_first(self, data: st.DataObject, which: int) -> None:
+        """Begin with something to look at: a few memories, and perhaps a branch."""
+        for _ in range(3):
+            self.both.commit(which, drawing.a_commit(data, self.both))
+        if data.draw(st.booleans(), label="fork at once") and self.both.versions:
+            self._fork(data, BRANCHES[0])
+
+    @rule(data=st.data(), which=st.lists(WHICH, min_size=1, max_size=3))
+    def commit(self, data: st.DataObject, which: list[int]) -> None:
+        """Commit a few times, through either adapter; backend and model agree on every outcome."""
+        for adapter in which:
+            self.both.commit(adapter, drawing.a_commit(data, self.both))
 
     @precondition(lambda self: self.both.versions)
     @rule(data=st.data(), which=WHICH)
@@ -79,8 +89,10 @@ class StorageMachine(RuleBasedStateMachine):
     @rule(data=st.data(), name=st.sampled_from(BRANCHES))
     def fork(self, data: st.DataObject, name: str) -> None:
         """Make a branch: a lineage over another one, up to now or up to an earlier position."""
-        if name in self.both.lineages:
-            return
+        if name not in self.both.lineages:
+            self._fork(data, name)
+
+    def _fork(self, data: st.DataObject, name: str) -> None:
         parent = self.both.lineages[drawing.a_branch(data, self.both)]
         positions = self.both.positions()
         point: int = data.draw(st.sampled_from([positions[-1], *positions]), label="fork point")
@@ -144,14 +156,18 @@ class StorageMachine(RuleBasedStateMachine):
     def count(self, data: st.DataObject, which: int) -> None:
         """Count what is visible."""
         read_point, namespaces = drawing.a_read_point(data, self.both), drawing.some_namespaces(data)
-        condition = data.draw(st.one_of(st.none(), strategies.filters()), label="filter")
+        condition = data.draw(drawing.FILTERS, label="filter")
         found, expected = self.both.ask(which, lambda adapter: adapter.count(read_point, namespaces, condition))
         assert found == expected
 
-    @rule(data=st.data(), which=WHICH, kind=st.sampled_from(("dense", "sparse", "fused")))
-    def find_similar(self, data: st.DataObject, which: int, kind: str) -> None:
+    @rule(data=st.data(), which=WHICH)
+    def find_similar(self, data: st.DataObject, which: int) -> None:
+        """Search by meaning, by terms and by both."""
+        for query in drawing.some_queries(data, self.both):
+            self._search(which, query)
+
+    def _search(self, which: int, query: SimilarityQuery) -> None:
         """Search; the same memories come in the same order with the same scores."""
-        query = drawing.a_query(data, self.both, kind)
 
         async def batches(adapter: ProvenanceStorageAdapter) -> list[list[Match]]:
             return [list(batch) async for batch in adapter.find_similar(query)]

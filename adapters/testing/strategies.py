@@ -26,6 +26,9 @@ HOSTILE_NAMES: tuple[str, ...] = (
     "a/b|c:d,e",
     "line\nbreak\r\n\ttab",
     " spaces around ",
+    "spaces around",
+    "case",
+    "Case",
     "ÉE\u0301é",
     "e\u0301",
     "\u00e9",
@@ -66,7 +69,7 @@ HOSTILE_VECTORS: dict[str, Vector] = {
 
 # --- Small sets of values, so that drawn memories meet each other -----------------------------------
 
-NAMESPACES = ("longterm", "shared", "a.b/'c", "_audit")
+NAMESPACES = ("longterm", "shared", "a.b/'c\x00", "_audit")
 KEYS = (None, None, "k", "k'\"", "../k\x00")
 KINDS = ("episodic", "semantic", "ghost")
 TAGS = ("red", "blue", "Red", "a,b", '["', "\U0001f9e0")
@@ -104,7 +107,8 @@ def dense_vectors() -> st.SearchStrategy[Vector]:
 
 def window_stacks() -> st.SearchStrategy[Vector | None]:
     """Draw the windows of a text, or none."""
-    return st.one_of(st.none(), st.lists(dense_vectors(), min_size=1, max_size=3).map(lambda drawn: windows(*drawn)))
+    some = st.lists(dense_vectors(), min_size=1, max_size=3).map(lambda drawn: windows(*drawn))
+    return st.one_of(some, some, some, st.none())
 
 
 def sparse_vectors() -> st.SearchStrategy[SparseVector]:
@@ -123,13 +127,13 @@ def version_fields() -> st.SearchStrategy[dict[str, Any]]:
             "confidence": st.sampled_from(NUMBERS),
             "created_at_ms": st.sampled_from(MOMENTS_MS),
             "updated_at_ms": st.sampled_from(MOMENTS_MS),
-            "expires_at_ms": st.one_of(st.none(), st.none(), st.sampled_from(MOMENTS_MS)),
+            "expires_at_ms": st.sampled_from((None, None, None, None, None, None, None, *MOMENTS_MS)),
             "actor": st.sampled_from(ACTORS),
             "source": st.sampled_from(SOURCES),
             "content": st.sampled_from(CONTENTS),
             "metadata": metadata(),
             "vectors": window_stacks(),
-            "sparse": st.one_of(st.none(), sparse_vectors()),
+            "sparse": st.one_of(sparse_vectors(), sparse_vectors(), st.none()),
         }
     )
 
