@@ -129,7 +129,7 @@ def _parse_object(document: Any, place: str, depth: int, budget: list[int]) -> F
         raise FilterError(f'{place}: expected an object such as {{"kind": "episodic"}}, not {document!r:.80}')
     parts: list[Filter] = []
     for name, value in document.items():
-        here = f"{place}.{name}"
+        here = f"{place}.{name:.80}"
         if name in {"AND", "OR"}:
             if not isinstance(value, Sequence) or isinstance(value, str):
                 raise FilterError(f"{here}: expected a list of filters")
