@@ -87,6 +87,12 @@ def storage(tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def cli_of() -> type[Cli]:
+    """Commands that work on a place of the test's own."""
+    return Cli
+
+
+@pytest.fixture
 def local(storage: str) -> Cli:
     return Cli("--storage", storage)
 
