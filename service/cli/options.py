@@ -73,7 +73,7 @@ class OptionsOf(Struct, frozen=True, kw_only=True):
         given: dict[str, Any] = {}
         for name, field in self.fields():
             value = arguments.pop(self._parameter_name(name), None)
-            if value is None or value == []:
+            if value is None:
                 continue
             given[name] = parse_json(value, self.flag(name)) if shape_of(field.annotation) == "json" else value
         if self.under is None:

@@ -35,17 +35,10 @@ FILES_MAX = 500
 """How many files of a commit are kept; `files_total` then says how many there were."""
 SUMMARY_CHARACTERS_MAX = 300
 
-# A repository's own configuration may name programs: file system monitors, hooks, signature checkers.
-_CONFIGURATION = (
-    "core.fsmonitor=false",
-    f"core.hooksPath={os.devnull}",
-    "log.showSignature=false",
-    "protocol.allow=never",
-)
+# A repository's own configuration may turn some of this on; checking signatures runs a program that it names.
 _LOG = (
     "log", "-z", "--reverse", "--name-only", "--no-renames", "--no-relative", "--diff-merges=first-parent",
-    "--no-ext-diff", "--no-textconv", "--no-show-signature", "--no-notes", "--no-color", "--no-decorate",
-    "--encoding=UTF-8",
+    "--no-show-signature", "--encoding=UTF-8",
 )  # fmt: skip
 _FIELDS = ("%H", "%an", "%ae", "%at", "%P", "%B")
 
@@ -134,10 +127,9 @@ class GitImporter:
         Raises:
             InvalidInputError: git refuses; the message holds its own words.
         """
-        configuration = [word for item in _CONFIGURATION for word in ("-c", item)]
         with tempfile.TemporaryFile() as complaints:
             process = subprocess.Popen(  # noqa: S603 - a fixed program with arguments of our own, and no shell
-                ["git", "--no-pager", *configuration, *arguments],  # noqa: S607 - the user's git is the one on the path
+                ["git", "--no-pager", *arguments],  # noqa: S607 - the user's git is the one on the path
                 cwd=self._path,
                 env=_environment(),
                 stdin=subprocess.DEVNULL,

@@ -85,14 +85,27 @@ def test_a_revision_of_another_version_than_expected_is_a_conflict(cli: "Cli", n
 
 
 def test_a_forgotten_memory_is_not_found_and_its_history_says_why(cli: "Cli", namespace: str) -> None:
-    stored = cli.json("remember", "secret", "--namespace", namespace)
-    forgotten = cli.json("forget", stored["id"], "--actor", "ana", "--note", "asked to", "--expected-version", "1")
+    # In `shared` the whole provenance is kept.
+    stored = cli.json("remember", f"secret {namespace}", "--namespace", "shared")
+    forgotten = cli.json(
+        "forget",
+        stored["id"],
+        "--actor",
+        "ana",
+        "--note",
+        "asked to",
+        "--source",
+        "message:9",
+        "--expected-version",
+        "1",
+    )
 
     assert forgotten["status"] == "forgotten"
     assert cli.problem("get", stored["id"], exit_code=3)["code"] == "memory_not_found"
     newest = cli.json("history", stored["id"], "--include", "provenance")["items"][0]
     assert newest["forgotten"] is True
-    assert newest["provenance"]["actor"] == "ana"
+    record = newest["provenance"]
+    assert (record["actor"], record["note"], record["source"]) == ("ana", "asked to", "message:9")
 
 
 def test_a_memory_can_be_derived_from_exact_versions_and_current_ones(cli: "Cli", namespace: str) -> None:

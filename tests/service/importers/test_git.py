@@ -201,20 +201,52 @@ def test_a_time_that_no_calendar_has_is_kept_as_text(repository: Repository) -> 
     assert memory.created_at is None or memory.created_at.year > 2248
 
 
-def test_nothing_that_the_repository_configures_is_run(repository: Repository, tmp_path: Path) -> None:
-    repository.commit("one", {"a.txt": "1"})
-    repository.commit("two", {"a.txt": "2"})
-    trap = tmp_path / "trap"
-    trap.write_text(f"#!/bin/sh\ntouch {tmp_path / 'sprung'}\n")
-    trap.chmod(0o755)
-    for key in ("core.fsmonitor", "core.pager", "diff.external", "gpg.program", "diff.x.textconv", "core.sshCommand"):
-        repository.git("config", key, str(trap))
-    repository.git("config", "log.showSignature", "true")
-    repository.git("config", "diff.relative", "true")
-    (repository.path / ".gitattributes").write_text("*.txt diff=x\n")
+@pytest.fixture
+def trap(tmp_path: Path) -> Path:
+    """A program that leaves a trace when it is run."""
+    program = tmp_path / "trap"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path / 'sprung'}\nexit 1\n")
+    program.chmod(0o755)
+    return program
 
-    assert len(memories(repository.path)) == 2
-    assert not (tmp_path / "sprung").exists()
+
+def test_no_program_is_run_to_check_a_signature(repository: Repository, trap: Path) -> None:
+    tree = repository.git("write-tree")
+    signed = (
+        f"tree {tree}\nauthor Eve <e@x> 1 +0000\ncommitter Eve <e@x> 1 +0000\n"
+        "gpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----\n\nsigned\n"
+    )
+    sha = repository.git("hash-object", "-t", "commit", "-w", "--stdin", input_=signed.encode())
+    repository.git("update-ref", "refs/heads/main", sha)
+    repository.git("config", "gpg.program", str(trap))
+    repository.git("config", "log.showSignature", "true")
+
+    assert [memory.content for memory in memories(repository.path)] == ["signed"]
+    assert not trap.with_name("sprung").exists()
+
+
+def test_nothing_is_fetched_for_a_repository_that_lacks_a_part(repository: Repository, trap: Path) -> None:
+    repository.commit("here", {"folder/a.txt": "1"})
+    missing = repository.git("rev-parse", "HEAD:folder")
+    (repository.path / ".git" / "objects" / missing[:2] / missing[2:]).unlink()
+    repository.git("config", "core.repositoryformatversion", "1")
+    repository.git("config", "extensions.partialClone", "origin")
+    repository.git("config", "remote.origin.promisor", "true")
+    repository.git("config", "remote.origin.url", f"ext::{trap}")
+    repository.git("config", "protocol.ext.allow", "always")
+
+    with pytest.raises(InvalidInputError, match="git cannot read"):
+        memories(repository.path)
+    assert not trap.with_name("sprung").exists()
+
+
+def test_a_folder_inside_of_a_repository_gives_all_of_it(repository: Repository) -> None:
+    repository.commit("both", {"a.py": "1", "folder/b.py": "1"})
+    repository.git("config", "diff.relative", "true")
+
+    (memory,) = memories(repository.path / "folder")
+
+    assert memory.metadata["files"] == ["a.py", "folder/b.py"]
 
 
 @pytest.mark.parametrize("name", ["-C", "--help", "sp ace", "quo'te\"", "dollar$(id)", "new\nline", "ünï"])

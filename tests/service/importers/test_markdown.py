@@ -177,7 +177,10 @@ def test_front_matter_gives_title_tags_and_fields(tmp_path: Path) -> None:
     ],
     ids=["line", "broken", "alias", "date", "list", "open", "deep", "object"],
 )
-def test_what_only_looks_like_front_matter_stays_in_the_text(tmp_path: Path, top: str) -> None:
+def test_what_only_looks_like_front_matter_stays_in_the_text(
+    tmp_path: Path, top: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "guide.md").write_text(f"{top}\n# Head\n\ntext\n")
 
     found = [record.memory for record in read(tmp_path) if record.memory is not None]
