@@ -241,6 +241,72 @@ class YieldsAnEmptyBatch(ModelAdapter):
         yield []
 
 
+@caught_by("sparse_matches_come_by_dot_product_and_share_a_term")
+class FindsWhatSharesNoTerm(ModelAdapter):
+    async def find_similar(self, query: SimilarityQuery) -> AsyncGenerator[Sequence[Match], None]:
+        found: list[Match] = await items(super().find_similar(query))
+        names = {match.version.memory_id for match in found}
+        rest = self._select(query.read_point, query.namespaces, query.filter) if query.dense is None else []
+        found += [Match(version, 0.0, None, 0.0) for version in rest if version.memory_id not in names]
+        if found := found[: query.limit]:
+            yield found
+
+
+@caught_by("fused_matches_come_by_the_sum_of_their_reciprocal_ranks")
+class FusesByTheSumOfScores(ModelAdapter):
+    async def find_similar(self, query: SimilarityQuery) -> AsyncGenerator[Sequence[Match], None]:
+        found: list[Match] = await items(super().find_similar(query))
+        if query.dense is not None and query.sparse is not None:
+            found = [replace(match, score=(match.dense or 0.0) + (match.sparse or 0.0)) for match in found]
+            found.sort(key=lambda match: (-match.score, match.version.memory_id))
+        if found:
+            yield found
+
+
+@caught_by("dense_matches_come_by_cosine")
+class LeavesOutOppositeMeanings(ModelAdapter):
+    async def find_similar(self, query: SimilarityQuery) -> AsyncGenerator[Sequence[Match], None]:
+        async for batch in super().find_similar(query):
+            if found := [match for match in batch if match.score > 0]:
+                yield found
+
+
+@caught_by("history_shows_what_has_expired")
+class HistoryHidesTheExpired(ModelAdapter):
+    async def history(
+        self, memory_id: str, read_point: ReadPoint | None, projection: Projection = SUMMARY
+    ) -> AsyncGenerator[Sequence[Version], None]:
+        at_ms = read_point.at_ms if read_point else None
+        async for batch in super().history(memory_id, read_point, projection):
+            if found := [version for version in batch if at_ms is None or (version.expires_at_ms or at_ms + 1) > at_ms]:
+                yield found
+
+
+@caught_by("history_shows_the_state_in_which_it_began")
+class HistoryGoesPageByPage(ModelAdapter):
+    async def history(
+        self, memory_id: str, read_point: ReadPoint | None, projection: Projection = SUMMARY
+    ) -> AsyncGenerator[Sequence[Version], None]:
+        given = 0
+        while page := (await items(super().history(memory_id, read_point, projection)))[given : given + 100]:
+            given += len(page)
+            yield page
+
+
+@caught_by("a_ref_is_found_from_everywhere")
+class FindsRefsAlongTheLineageOnly(ModelAdapter):
+    def _find(self, selector: Selector, read_point: ReadPoint) -> Version | None:
+        found = super()._find(selector, read_point)
+        branches = {span.branch for span in read_point.lineage}
+        return found if found is not None and found.branch in branches else None
+
+
+@caught_by("a_vector_that_cannot_be_ranked_is_refused")
+class SearchesForAnything(ModelAdapter):
+    def _validate_query(self, query: SimilarityQuery) -> None:  # noqa: ARG002 - it looks at nothing
+        return
+
+
 @pytest.mark.parametrize("mutant", CAUGHT_BY, ids=lambda mutant: mutant.__name__)
 def test_the_suite_catches_a_broken_backend(suite_failures: SuiteFailures, mutant: type[ModelAdapter]) -> None:
     assert f"test_{CAUGHT_BY[mutant]}" in suite_failures(mutant, CAUGHT_BY[mutant])

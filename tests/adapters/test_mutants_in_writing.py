@@ -194,6 +194,51 @@ class CutsNamesAtNul(ModelAdapter):
         return await super().commit(replace(commit, puts=puts))
 
 
+@caught_by("a_cancelled_commit_is_there_wholly_or_not_at_all")
+class IsHalfDoneWhenCancelled(ModelAdapter):
+    async def commit(self, commit: Commit) -> CommitReceipt:
+        receipt = await super().commit(replace(commit, puts=commit.puts[:2]))
+        for put in commit.puts[2:]:
+            await asyncio.sleep(0)
+            receipt = await super().commit(Commit(puts=(put,), read_point=commit.read_point))
+        return receipt
+
+
+@caught_by("a_commit_that_expects_what_is_so_is_written")
+class RefusesEveryExpectation(ModelAdapter):
+    def _judge(self, precondition: Precondition, read_point: ReadPoint) -> tuple[bool, VersionRef | str | int | None]:
+        return False, super()._judge(precondition, read_point)[1]
+
+
+@caught_by("a_durable_commit_says_that_it_is_durable")
+class IsNeverDurable(ModelAdapter):
+    async def commit(self, commit: Commit) -> CommitReceipt:
+        return replace(await super().commit(commit), durable=False)
+
+
+@caught_by("content_comes_back_to_the_letter")
+class StripsContent(ModelAdapter):
+    async def commit(self, commit: Commit) -> CommitReceipt:
+        puts = tuple(
+            replace(put, version=replace(put.version, content=(put.version.content or "").strip()))
+            for put in commit.puts
+        )
+        return await super().commit(replace(commit, puts=puts))
+
+
+@caught_by("closing_leaves_no_task_and_no_thread")
+class LeavesATask(ModelAdapter):
+    async def open(self, profile: StoreProfile | None = None) -> StoreProfile:
+        self.task = asyncio.ensure_future(asyncio.Event().wait())
+        return await super().open(profile)
+
+
+@caught_by("a_store_that_does_not_exist_needs_a_profile")
+class MakesUpAProfile(ModelAdapter):
+    async def open(self, profile: StoreProfile | None = None) -> StoreProfile:
+        return await super().open(profile or self._storage.profile or StoreProfile("made-up", 8))
+
+
 @pytest.mark.parametrize("mutant", CAUGHT_BY, ids=lambda mutant: mutant.__name__)
 def test_the_suite_catches_a_broken_backend(suite_failures: SuiteFailures, mutant: type[ModelAdapter]) -> None:
     assert f"test_{CAUGHT_BY[mutant]}" in suite_failures(mutant, CAUGHT_BY[mutant])
