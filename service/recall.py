@@ -152,13 +152,14 @@ class Recalling:
         async with aclosing(self._parts.store.find_similar(query)) as matches:
             async for batch in matches:
                 operation.part("search")
-                wanted = [match for match in batch if match.version.memory_id != itself][:left]
-                if left is not None:
-                    left -= len(wanted)
+                wanted = batch
+                if itself is not None:
+                    wanted = [match for match in batch if match.version.memory_id != itself][:left]
+                    left = None if left is None else left - len(wanted)
                 if wanted:
                     self._parts.working.used(match.version for match in wanted)
                     yield [hit_of(match, explain=request.explain) for match in wanted]
-                    operation.part("send")
+                operation.part("send")
 
     async def _query_vector(self, request: SearchRequest, point: ReadPoint) -> Vector:
         if request.text is not None:

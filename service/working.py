@@ -29,6 +29,8 @@ class WorkingSets:
 
     def used(self, versions: Iterable[Version]) -> None:
         """Note that memories were used."""
+        if not self._sets:
+            return  # nothing is kept in order yet, and a stream of many hits should not pay for that
         for version in versions:
             if version.kind == WORKING:
                 place = self._sets.get((version.namespace, version.branch))
