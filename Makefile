@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.setup-stamp
+# One file a question; the others in the folder are what they share.
+BENCHMARKS := $(patsubst benchmarks/%.py,%,$(shell grep -l '__main__' benchmarks/*.py 2>/dev/null))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -41,12 +43,12 @@ check: $(STAMP) ## lint, check the format, the types and the layers
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: $(STAMP) ## run the benchmarks, which write tables, JSON and plots to build/bench
-	$(BIN)/python -m benchmarks
+bench: $(STAMP) ## run the benchmarks, which write tables, JSON and plots to benchmarks/results
+	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
 
 wheel: $(STAMP) ## build the wheel into dist
 	$(BIN)/python -m build --wheel
 
 clean: ## remove what was built, but not .venv
-	rm -rf build/bench build/lib dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
