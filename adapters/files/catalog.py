@@ -154,24 +154,32 @@ def read_profile(connection: sqlite3.Connection, wanted: StoreProfile | None) ->
 
 def translate(error: Exception, doing: str) -> StorageError:
     """Return the store's error for one of SQLite or the system, to be raised from it."""
-    if isinstance(error, StorageError):
-        return error
-    if isinstance(error, OSError):
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    match error:
+        case StorageError():
+            return error
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT) | sqlite3.Error(sqlite_errorname="SQLITE_FULL"):
             return StoreFullError(f"{doing}: no space left; free some and try again")
-        return StoreUnavailableError(f"{doing}: {error}")
-    if isinstance(error, UnicodeEncodeError):
-        return InvalidRequestError(f"{doing}: a text holds half of a surrogate pair, which is no UTF-8")
-    code = getattr(error, "sqlite_errorcode", None)
-    match None if code is None else code & 0xFF:
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+        case UnicodeEncodeError():
+            return InvalidRequestError(f"{doing}: a text holds half of a surrogate pair, which is no UTF-8")
+        case sqlite3.Error() if _code(error) in _BUSY:
             return StoreBusyError(f"{doing}: another process kept the store locked; try again")
-        case sqlite3.SQLITE_FULL:
-            return StoreFullError(f"{doing}: no space left; free some and try again")
-        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_ERROR | sqlite3.SQLITE_MISMATCH:
+        case sqlite3.Error() if _code(error) in _DAMAGED:
             return StoreDamagedError(f"{doing}: {NAME} is damaged ({error}); restore it from a backup", place=NAME)
+        case UnicodeDecodeError():
+            # SQLite's message quotes the damaged bytes, which are no text.
+            return StoreDamagedError(f"{doing}: {NAME} is damaged; restore it from a backup", place=NAME)
         case _:
             return StoreUnavailableError(f"{doing}: {error}; check the folder, its device and your rights to it")
+
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
+
+
+def _code(error: Exception) -> int | None:
+    """Return SQLite's primary result code; None for other errors."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
 
 
 @contextmanager
@@ -179,5 +187,5 @@ def translated(doing: str) -> Iterator[None]:
     """Raise the store's own errors in place of those of SQLite and the system."""
     try:
         yield
-    except (sqlite3.Error, OSError, UnicodeEncodeError) as error:
+    except (sqlite3.Error, OSError, UnicodeError) as error:
         raise translate(error, doing) from error

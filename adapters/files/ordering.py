@@ -88,8 +88,8 @@ def ranked_runs(
 ) -> Iterator[tuple[Indexes, Indexes]]:
     """Yield rows and their scores in millionths, best first, the first ones as soon as they are known.
 
-    The order by float32 is only a guide: its last digits depend on where in a block a row lies. Runs of it are
-    computed anew in float64, and a row is given out once nothing that follows can come before it.
+    The order by float32 is only a guide: in which way its last digits are rounded depends on the machine. Runs of it
+    are computed anew in float64, and a row is given out once nothing that follows can come before it.
 
     Args:
         snapshot: Whose ids break ties.

@@ -241,7 +241,7 @@ def check_vectors(vectors: Vector, dimension: int) -> Vector:
     if array.ndim != 2 or array.shape[1] != dimension:  # noqa: PLR2004 - rows and columns
         raise InvalidVectorError(f"the store holds vectors of {dimension} numbers; these have the shape {array.shape}")
     # One sum finds NaN and infinity anywhere: they survive every addition.
-    if not math.isfinite(float(np.dot(array.ravel(), array.ravel()))):
+    if not math.isfinite(float(np.vecdot(array, array).sum())):
         raise InvalidVectorError("a vector holds NaN, infinity, or numbers too large to compare")
     if not array.any(axis=1).all():
         raise InvalidVectorError("a vector is all zeros, which points nowhere; leave it out instead")

@@ -71,6 +71,12 @@ class OpenStore:
         self._closers: list[Callable[[], None]] = [self._close_connections]
         try:
             self._open(path, wanted)
+        except (TypeError, LookupError) as error:
+            # What is written is checked, so a value of a wrong type, or none where one must be, comes of damage.
+            self._take_apart()
+            raise StoreDamagedError(
+                f"{catalog.NAME} holds what no store writes ({error}); restore it from a backup", place=catalog.NAME
+            ) from error
         except BaseException:
             self._take_apart()
             raise
