@@ -51,7 +51,12 @@ async def import_from(
     ],
     *,
     format_: Annotated[
-        Format | None, typer.Option("--format", help="What PATH is, where it cannot be told.", show_default=False)
+        Format | None,
+        typer.Option(
+            "--format",
+            help="What PATH is, where it cannot be told; markdown reads the documents of a repository.",
+            show_default=False,
+        ),
     ] = None,
     namespace: Annotated[
         str | None,

@@ -31,7 +31,7 @@ def test_a_sound_store_is_said_to_be_sound(local: "Cli", store: Path) -> None:
     assert store.is_dir()
 
 
-@pytest.mark.requirement("B11")
+@pytest.mark.requirement("B11", "F4")
 def test_damage_is_named_with_its_place_and_its_remedy(local: "Cli", store: Path) -> None:
     (pack,) = store.rglob("*.prov")
     damage(pack)

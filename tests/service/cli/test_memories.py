@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 NOWHERE = "0198f0c2-a7d3-7c1e-9d5b-8f6a7e4c3b21"
 
 
+@pytest.mark.requirement("F4")
 def test_a_memory_is_remembered_with_all_that_was_said_and_read_back(cli: "Cli", namespace: str) -> None:
     stored = cli.json(
         "remember", "Ana prefers the window seat.", "--namespace", namespace, "--key", "ana/seat", "--kind", "episodic",
@@ -148,6 +149,7 @@ def test_lists_are_filtered_ordered_and_paged(cli: "Cli", namespace: str) -> Non
     assert [item["summary"] for item in some["items"]] == ["memory 4", "memory 3"]
 
 
+@pytest.mark.requirement("F4")
 def test_a_recall_comes_as_frames_that_end(cli: "Cli", namespace: str) -> None:
     for text in ("night trains to Rome", "a recipe for bread", "trains at night"):
         cli.json("remember", text, "--namespace", namespace, "--tag", "t")

@@ -3,10 +3,13 @@
 import asyncio
 import json
 import os
+import pty
+import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -55,6 +58,7 @@ def counts(report: Any) -> tuple[int, int, int, int]:
     return tuple(report[name] for name in ("created", "revised", "duplicate", "refused"))
 
 
+@pytest.mark.requirement("F4")
 def test_importing_twice_changes_nothing(
     cli: "Cli", namespace: str, notes: Path, repository: Path, tmp_path: Path
 ) -> None:
@@ -193,6 +197,7 @@ def test_an_import_that_is_killed_loses_nothing_it_has_stored(local: "Cli", tmp_
     assert counts(again) == (total - stored, 0, stored, 0)
 
 
+@pytest.mark.requirement("F4")
 def test_what_is_exported_can_be_imported_elsewhere_with_ids_and_provenance(
     cli: "Cli", namespace: str, tmp_path: Path
 ) -> None:
@@ -271,6 +276,55 @@ def test_an_export_to_a_reader_that_leaves_ends_quietly(local: "Cli", tmp_path: 
 
     assert process.wait() == 1
     assert told == b""
+
+
+def watched(*arguments: str) -> tuple[str, str]:
+    """Run a command whose standard error is a terminal; return what stood there, and its output."""
+    ours, theirs = pty.openpty()
+    with tempfile.TemporaryFile() as printed:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "recollect.service.cli", *arguments],
+            stdout=printed,
+            stderr=theirs,
+            env={**os.environ, "COLUMNS": "120", "TERM": "xterm-256color"},
+        )
+        os.close(theirs)
+        shown = b""
+        # Linux ends the reading of a terminal that no one holds any more by an error.
+        with suppress(OSError):
+            while piece := os.read(ours, 65_536):
+                shown += piece
+        os.close(ours)
+        assert process.wait() == 0, shown
+        printed.seek(0)
+        return shown.decode(), printed.read().decode()
+
+
+@pytest.mark.requirement("F4")
+def test_long_work_shows_how_far_it_is_how_fast_and_how_long_still(local: "Cli", tmp_path: Path) -> None:
+    lines = jsonl(tmp_path / "x.jsonl", [{"content": f"memory {number}"} for number in range(CHUNK_MEMORIES * 3)])
+
+    shown, printed = watched("import", str(lines), *local.place)
+
+    assert "importing x.jsonl" in shown
+    assert f"{CHUNK_MEMORIES * 3}/{CHUNK_MEMORIES * 3}" in shown
+    assert re.search(r"[\d,]+/s", shown)
+    assert re.search(r"\d:\d\d:\d\d", shown)
+    assert printed == f"{CHUNK_MEMORIES * 3} created, 0 revised, 0 there already\n"
+
+    shown, printed = watched("export", *local.place)
+    assert f"{CHUNK_MEMORIES * 3}/{CHUNK_MEMORIES * 3}" in shown
+    assert len(printed.splitlines()) == CHUNK_MEMORIES * 3
+
+    shown, _ = watched("fsck", *local.place)
+    assert "checking" in shown
+
+
+def test_programs_see_no_progress(local: "Cli", tmp_path: Path) -> None:
+    lines = jsonl(tmp_path / "x.jsonl", [{"content": "a"}])
+
+    assert local.run("import", str(lines)).stderr == ""
+    assert watched("import", str(lines), "--json", *local.place)[0] == ""
 
 
 @pytest.mark.parametrize("path", ["missing", "."])
