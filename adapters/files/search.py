@@ -1,6 +1,7 @@
 """Answers that look at many versions: scan, count and search, as iterators that worker threads advance."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from itertools import repeat
 from threading import Event
 from typing import Literal, TypeVar
@@ -40,8 +41,9 @@ class AbandonedError(Exception):
 class Searcher:
     """The columns, indexes and packs of one open store, shared by all searches."""
 
-    def __init__(self, vectors: VectorPacks, dimension: int) -> None:
+    def __init__(self, vectors: VectorPacks, dimension: int, helpers: Executor) -> None:
         self._vectors = vectors
+        self._helpers = helpers
         self._dimension = dimension
         self._columns = Columns()
         self._metadata = MetadataColumns()
@@ -98,7 +100,7 @@ class Searcher:
             matches = self._fused(reader, snapshot, mask, query, dense, terms, gone)
         elif dense is not None:
             first = query.batch_size if query.limit is None else query.limit
-            runs = DenseRanking(snapshot, self._vectors, dense, lambda: _check(gone)).runs(mask, first)
+            runs = self._meanings(snapshot, mask, dense, first, gone)
             matches = self._single(reader, runs, query, "dense")
         else:
             runs = self._terms(reader, snapshot, mask, terms)
@@ -106,6 +108,9 @@ class Searcher:
         for group in matches:
             _check(gone)
             yield split(group, query.batch_size)
+
+    def _meanings(self, snapshot: Snapshot, mask: Mask, dense: Vector, first: int, gone: Event) -> Runs:
+        return DenseRanking(snapshot, self._vectors, dense, lambda: _check(gone), self._helpers).runs(mask, first)
 
     def _terms(self, reader: ReaderOfThread, snapshot: Snapshot, mask: Mask, terms: SparseVector | None) -> Runs:
         if terms is None or len(terms.terms) == 0:
@@ -140,7 +145,7 @@ class Searcher:
     ) -> Iterator[list[Match]]:
         depth = candidates_of(query.limit, query.candidates)
         first = CHUNK_ROWS if depth is None else max(depth, 1)
-        by_dense = DenseRanking(snapshot, self._vectors, dense, lambda: _check(gone)).runs(mask, first)
+        by_dense = self._meanings(snapshot, mask, dense, first, gone)
         rows_of: dict[str, int] = {}
         rankings: list[dict[str, float]] = []
         for runs in (by_dense, self._terms(reader, snapshot, mask, terms)):

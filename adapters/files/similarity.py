@@ -1,11 +1,15 @@
 """Exact search: the query times the mapped vectors, in blocks, filters first.
 
 A block of which much is selected is multiplied where it lies, at the speed of memory; of the others the selected rows
-are gathered into a buffer that stays in the cache. Each search keeps to its own thread: a matrix-vector product that
-BLAS spreads over all cores is a third faster alone, but ten times slower when two searches run at once.
+are gathered into a buffer that stays in the cache. Threads that are free help with a large search, block by block; none
+waits for another, as the threads of BLAS do: its matrix-vector product over all cores is fast alone, but ten times
+slower when two searches run at once or another program has a core.
 """
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, wait
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +21,12 @@ from recollect.adapters.files.vectors import VectorPacks
 from recollect.adapters.versions import Vector
 
 BLOCK_SLOTS = 16_384
+HELPERS = max(1, min(4, (os.cpu_count() or 1) - 1))
+"""How many threads help one search."""
+
+HELPED_BLOCKS = 4
+"""A smaller search ends before a helper has woken up."""
+
 GATHER_SLOTS = 512
 GATHER_SHARE = 0.2
 """Below this share of selected rows a block is gathered: reading all of it would take longer."""
@@ -25,12 +35,15 @@ GATHER_SHARE = 0.2
 class DenseRanking:
     """One search: scores at once, then the ranking in runs."""
 
-    def __init__(self, snapshot: Snapshot, packs: VectorPacks, query: Vector, check: Callable[[], None]) -> None:
+    def __init__(
+        self, snapshot: Snapshot, packs: VectorPacks, query: Vector, check: Callable[[], None], helpers: Executor
+    ) -> None:
         self._snapshot = snapshot
         self._segments = packs.segments(snapshot.slots)
         self._pack_rows = packs.pack_rows
         self._query = query
         self._check = check
+        self._helpers = helpers
 
     def runs(self, mask: Mask, first: int) -> Iterator[tuple[Indexes, Indexes]]:
         """Yield indexes of versions and their scores in millionths, best first.
@@ -52,13 +65,32 @@ class DenseRanking:
 
     def _scores(self, selected: Mask) -> NDArray[np.float32]:
         scores = np.full(len(selected), -np.inf, dtype=np.float32)
-        buffer = np.empty((GATHER_SLOTS, len(self._query)), dtype=np.float32)
-        for first, rows in self._segments:
-            for start in range(0, len(rows), BLOCK_SLOTS):
+        places = [
+            (first + start, rows[start : start + BLOCK_SLOTS])
+            for first, rows in self._segments
+            for start in range(0, len(rows), BLOCK_SLOTS)
+        ]
+        left, lock = iter(places), Lock()
+
+        def work() -> None:
+            buffer = np.empty((GATHER_SLOTS, len(self._query)), dtype=np.float32)
+            while True:
                 self._check()
-                block = rows[start : start + BLOCK_SLOTS]
-                at = slice(first + start, first + start + len(block))
+                with lock:
+                    first, block = next(left, (0, None))
+                if block is None:
+                    return
+                at = slice(first, first + len(block))
                 self._score_block(block, selected[at], scores[at], buffer)
+
+        helpers = [self._helpers.submit(work) for _ in range(HELPERS if len(places) >= HELPED_BLOCKS else 0)]
+        try:
+            work()
+        finally:
+            running = [helper for helper in helpers if not helper.cancel()]
+            wait(running)
+        for helper in running:
+            helper.result()
         return scores
 
     def _score_block(self, block: Vector, selected: Mask, out: NDArray[np.float32], buffer: Vector) -> None:

@@ -14,6 +14,7 @@ from recollect.adapters.files.lookups import RowReader
 from recollect.adapters.files.maintenance import Maintenance
 from recollect.adapters.files.provenance import ProvenancePacks
 from recollect.adapters.files.search import Searcher
+from recollect.adapters.files.similarity import HELPERS
 from recollect.adapters.files.transaction import StoreState, read_state, slot_after
 from recollect.adapters.files.vectors import VectorPacks
 from recollect.adapters.files.writer import Writer
@@ -91,7 +92,9 @@ class OpenStore:
         self.mark = AcknowledgedMark(self.folder)
         self._closers.append(self.mark.close)
         self._recover(connection)
-        self.searcher = Searcher(self.vectors, self.profile.dimension)
+        helpers = ThreadPoolExecutor(HELPERS, thread_name_prefix="recollect-helper")
+        self._closers.append(helpers.shutdown)
+        self.searcher = Searcher(self.vectors, self.profile.dimension, helpers)
         reader = RowReader(connection, self.provenance, self.profile.dimension)
         self.writer = Writer(self.folder, connection, reader, self.vectors, self.provenance, self.mark)
         self._closers.append(self.writer.stop)
