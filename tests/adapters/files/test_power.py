@@ -1,0 +1,114 @@
+"""A power cut loses nothing acknowledged: tried on a file system that drops all that was not synced."""
+
+import fcntl
+import os
+import random
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+
+from recollect.adapters.files import FileAdapter
+from recollect.adapters.port import ById, Scan
+from recollect.adapters.testing.values import EVERYTHING, NEWEST, PROFILE, a_commit, a_version, collected
+
+SHUTDOWN_IOCTL = 0x8004587D
+DROP_ALL_UNSYNCED = struct.pack("I", 2)
+IMAGE_BYTES = 64 * 2**20
+
+
+class Disk:
+    """A file system in an image that can lose its power."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "disk"
+        self._image = folder / "image"
+        self.path.mkdir()
+        with self._image.open("wb") as file:
+            file.truncate(IMAGE_BYTES)
+        subprocess.run(["mkfs.ext4", "-q", "-F", str(self._image)], check=True, capture_output=True)
+        self.mount()
+
+    def mount(self) -> None:
+        subprocess.run(["mount", "-o", "loop", str(self._image), str(self.path)], check=True, capture_output=True)
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", str(self.path)], check=True, capture_output=True)
+
+    def cut(self) -> None:
+        """Drop everything that was not synced, and refuse all writes from now on."""
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.ioctl(handle, SHUTDOWN_IOCTL, DROP_ALL_UNSYNCED)
+        finally:
+            os.close(handle)
+
+    def power_up(self) -> None:
+        self.unmount()
+        self.mount()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    if os.geteuid() != 0 or not shutil.which("mkfs.ext4"):
+        pytest.skip("cutting the power of a file system takes root and mkfs.ext4")
+    try:
+        disk = Disk(tmp_path)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no file system in an image can be mounted here: {error.stderr!r}")
+    yield disk
+    disk.unmount()
+
+
+@pytest.mark.requirement("A5", "B3", "B7")
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 20))])
+async def test_a_power_cut_loses_no_acknowledged_commit(
+    disk: Disk, start_program: Callable[..., Popen[str]], seed: int
+) -> None:
+    folder = disk.path / "store"
+    adapter = FileAdapter(folder)
+    await adapter.open(PROFILE)
+    await adapter.close()
+    chance = random.Random(seed)
+    acknowledged: list[str] = []
+    for _ in range(2):
+        program = start_program("write_many", str(folder), "100000", "2")
+        assert program.stdin is not None
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+        program.stdin.write("go\n")
+        program.stdin.flush()
+        acknowledged += [program.stdout.readline() for _ in range(chance.randrange(1, 150))]
+        disk.cut()
+        program.kill()
+        program.wait()
+        disk.power_up()
+        adapter = FileAdapter(folder)
+        await adapter.open()
+        names = [name for line in acknowledged for name in line.split()]
+        found = await adapter.get([ById(name) for name in names], NEWEST, EVERYTHING)
+        assert all(version is not None and version.provenance is not None for version in found)
+        stored = await collected(adapter.scan(Scan(read_point=NEWEST)))
+        assert len(stored) % 2 == 0
+        assert (await adapter.check()).findings == ()
+        await adapter.close()
+
+
+async def test_a_new_store_is_there_after_a_power_cut(disk: Disk) -> None:
+    adapter = FileAdapter(disk.path / "new" / "store")
+    await adapter.open(PROFILE)
+    await adapter.commit(a_commit(a_version(1)))
+    disk.cut()
+    assert adapter._store is not None
+    # The device is gone: there is nothing that closing could still write.
+    adapter._store.maintenance.stop()
+    adapter._store._take_apart()
+    disk.power_up()
+    again = FileAdapter(disk.path / "new" / "store")
+    await again.open()
+    assert await again.count(NEWEST) == 1
+    await again.close()
