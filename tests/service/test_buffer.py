@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from recollect.adapters.errors import StoreFullError
+from recollect.adapters.port import Commit, CommitReceipt
 from recollect.service import MemoryService, NewMemory, SearchRequest
 
 pytestmark = pytest.mark.requirement("B6")
@@ -59,17 +60,19 @@ async def test_a_writer_that_leaves_before_the_flush_stores_nothing(make_service
     assert (await memory.search(SearchRequest(text="never mind"))).hits == []
 
 
-async def test_one_writer_that_fails_does_not_fail_the_others(make_service: Any) -> None:
+async def test_one_writer_that_fails_does_not_fail_the_others(
+    make_service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     memory: MemoryService = await make_service(preset="background", flush_operations_max=3, flush_interval_ms=5000)
     inner = memory._store._store
     commit = inner.commit
 
-    async def sometimes_full(batch: Any) -> Any:
+    async def sometimes_full(batch: Commit) -> CommitReceipt:
         if batch.puts[0].version.content == "too much":
             raise StoreFullError("no space left on the device; free some and try again")
         return await commit(batch)
 
-    inner.commit = sometimes_full  # type: ignore[method-assign]
+    monkeypatch.setattr(inner, "commit", sometimes_full)
     answers = await asyncio.gather(
         *(memory.remember(NewMemory(content=text)) for text in ("a", "too much", "b")), return_exceptions=True
     )

@@ -3,7 +3,7 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
+import os
 from typing import Any
 
 import pytest
@@ -14,13 +14,8 @@ from recollect.service.logs import VALUE_CHARACTERS_MAX, configure_logs, describ
 
 
 @pytest.fixture
-def stream() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield io.StringIO()
-    structlog.reset_defaults()
-    root.handlers[:] = handlers
-    root.setLevel(level)
+def stream() -> io.StringIO:
+    return io.StringIO()
 
 
 def events(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -46,6 +41,17 @@ def test_an_event_below_the_level_is_left_out(stream: io.StringIO) -> None:
     logging.getLogger("uvicorn.error").info("Started server process")
 
     assert stream.getvalue() == ""
+
+
+def test_a_reader_of_the_log_that_has_gone_does_not_take_the_service_with_it() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as pipe:
+        configure_logs("info", "json", pipe)
+        os.close(reading)
+        structlog.get_logger("recollect").info("to nobody")
+        logging.getLogger("uvicorn.error").warning("to nobody")
+        pipe.detach()
+    os.close(writing)
 
 
 def test_text_that_is_no_terminal_is_plain(stream: io.StringIO) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from recollect.adapters.errors import InvalidVectorError
+from recollect.adapters.port import Commit, CommitReceipt
 from recollect.service import MemoryBatch, MemoryService, NewMemory, ProvenanceInput, ReadOptions, Revision
 from recollect.service.answers import Refused, Remembered
 from recollect.service.errors import (
@@ -130,17 +131,19 @@ async def test_a_memory_larger_than_the_limit_is_refused_and_nothing_is_stored(m
 
 
 @pytest.mark.requirement("A4")
-async def test_ten_memories_with_their_provenance_cost_one_storage_call(memory: MemoryService) -> None:
+async def test_ten_memories_with_their_provenance_cost_one_storage_call(
+    memory: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commits = 0
     inner = memory._store._store
     commit = inner.commit
 
-    async def counted(batch: Any) -> Any:
+    async def counted(batch: Commit) -> CommitReceipt:
         nonlocal commits
         commits += 1
         return await commit(batch)
 
-    inner.commit = counted  # type: ignore[method-assign]
+    monkeypatch.setattr(inner, "commit", counted)
     await memory.remember_many([NewMemory(content=f"fact {i}", track_provenance=True) for i in range(10)])
     assert commits == 1
 

@@ -21,7 +21,7 @@ async def _export(memory: MemoryService) -> list[bytes]:
 
 
 def _said(memory: Memory) -> dict[str, Any]:
-    told = msgspec.to_builtins(memory)
+    told: dict[str, Any] = msgspec.to_builtins(memory)
     for name in ("position", "updated_at", "content_hash"):
         del told[name]
     for name in ("time", "action"):

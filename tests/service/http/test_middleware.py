@@ -6,13 +6,12 @@ import http.client
 import io
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
 import psutil
 import pytest
-import structlog
 
 from recollect.service import MemoryService, Settings
 from recollect.service.http.app import create_app
@@ -25,11 +24,10 @@ Listen = Callable[[MemoryService], Awaitable[int]]
 
 
 @pytest.fixture
-def log() -> Iterator[io.StringIO]:
+def log() -> io.StringIO:
     stream = io.StringIO()
     configure_logs("debug", "json", stream)
-    yield stream
-    structlog.reset_defaults()
+    return stream
 
 
 def lines_of(log: io.StringIO) -> list[dict[str, Any]]:
