@@ -39,6 +39,31 @@ _ESCAPED = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)
 _encoder = msgspec.json.Encoder(enc_hook=repr)
 
 
+class _Sink:
+    """A stream that does not fail: a reader of the log that has gone must not take the service with it.
+
+    What cannot be written is lost, and there is no other place to say so.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError):  # a pipe without a reader, a full disk; a closed stream
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            return
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+
 def configure_logs(
     level: Literal["debug", "info", "warning", "error"] = "info",
     form: Literal["text", "json"] = "text",
@@ -51,7 +76,7 @@ def configure_logs(
         form: `text` is coloured where the stream is a terminal; `json` is an object a line.
         stream: Where to; standard error if not given.
     """
-    target = sys.stderr if stream is None else stream
+    target = _Sink(sys.stderr if stream is None else stream)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -63,10 +88,10 @@ def configure_logs(
     structlog.configure(
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=target),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", target)),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(target)
+    handler = logging.StreamHandler(cast("TextIO", target))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render]
