@@ -31,6 +31,8 @@ TIDIED = "tidied"
 DIMENSION_MAX = 65_536
 READER_CACHE_KIB = 8_192
 WRITER_CACHE_KIB = 16_384
+MAPPED_BYTES_MAX = 2**40
+"""Readers map the catalog: a row that is read once, as in a long stream, then costs half of what a copied page does."""
 
 _VERSIONS = (
     # memory: the row of the memory's first version. replaces: the row of the version before on the same branch.
@@ -64,7 +66,7 @@ SCHEMA = (
 )
 
 
-def connect(path: Path, *, cache_kib: int = READER_CACHE_KIB) -> sqlite3.Connection:
+def connect(path: Path, *, cache_kib: int = READER_CACHE_KIB, mapped: bool = False) -> sqlite3.Connection:
     """Connect to a catalog; text comes as bytes, transactions are opened by hand.
 
     Never open and close the catalog by other means while it is in use: closing any handle to it drops
@@ -75,6 +77,7 @@ def connect(path: Path, *, cache_kib: int = READER_CACHE_KIB) -> sqlite3.Connect
     )
     connection.text_factory = bytes
     connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+    connection.execute(f"PRAGMA mmap_size = {MAPPED_BYTES_MAX if mapped else 0}")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     return connection

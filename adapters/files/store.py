@@ -118,8 +118,8 @@ class OpenStore:
         finally:
             connection.execute("ROLLBACK")
 
-    def _connect(self, cache_kib: int) -> sqlite3.Connection:
-        connection = catalog.connect(self._path, cache_kib=cache_kib)
+    def _connect(self, cache_kib: int, *, mapped: bool = False) -> sqlite3.Connection:
+        connection = catalog.connect(self._path, cache_kib=cache_kib, mapped=mapped)
         with self._lock:
             self._connections.append(connection)
         return connection
@@ -128,7 +128,7 @@ class OpenStore:
         """Return the reader of the thread that asks."""
         found: RowReader | None = getattr(self._readers, "reader", None)
         if found is None:
-            connection = self._connect(catalog.READER_CACHE_KIB)
+            connection = self._connect(catalog.READER_CACHE_KIB, mapped=True)
             found = self._readers.reader = RowReader(connection, self.provenance, self.profile.dimension)
         return found
 
