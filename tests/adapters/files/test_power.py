@@ -12,9 +12,9 @@ from subprocess import Popen
 
 import pytest
 
-from recollect.adapters.files import FileAdapter
+from recollect.adapters.files import FileAdapter, durable
 from recollect.adapters.port import ById, Scan
-from recollect.adapters.testing.values import EVERYTHING, NEWEST, PROFILE, a_commit, a_version, collected
+from recollect.adapters.testing.values import EVERYTHING, NEWEST, PROFILE, a_commit, a_version, axis, collected, windows
 
 SHUTDOWN_IOCTL = 0x8004587D
 DROP_ALL_UNSYNCED = struct.pack("I", 2)
@@ -36,8 +36,8 @@ class Disk:
     def mount(self) -> None:
         subprocess.run(["mount", "-o", "loop", str(self._image), str(self.path)], check=True, capture_output=True)
 
-    def unmount(self) -> None:
-        subprocess.run(["umount", str(self.path)], check=True, capture_output=True)
+    def unmount(self, *options: str) -> None:
+        subprocess.run(["umount", *options, str(self.path)], check=True, capture_output=True)
 
     def cut(self) -> None:
         """Drop everything that was not synced, and refuse all writes from now on."""
@@ -61,7 +61,8 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     except subprocess.CalledProcessError as error:
         pytest.skip(f"no file system in an image can be mounted here: {error.stderr!r}")
     yield disk
-    disk.unmount()
+    # Lazily: a test that failed may have left a store open on it.
+    disk.unmount("--lazy")
 
 
 @pytest.mark.requirement("A5", "B3", "B7")
@@ -98,6 +99,25 @@ async def test_a_power_cut_loses_no_acknowledged_commit(
         await adapter.close()
 
 
+async def test_packs_that_were_noted_as_synced_are_whole_after_a_power_cut(disk: Disk) -> None:
+    folder = disk.path / "store"
+    adapter = FileAdapter(folder)
+    await adapter.open(PROFILE)
+    await adapter.commit(a_commit(*(a_version(number, vectors=windows(axis(number % 8))) for number in range(500))))
+    assert adapter._store is not None
+    adapter._store.maintenance.turn()
+    await adapter.commit(a_commit(a_version(999)))
+    disk.cut()
+    adapter._store.maintenance.stop()
+    adapter._store._take_apart()
+    disk.power_up()
+    again = FileAdapter(folder)
+    await again.open()
+    assert (await again.status()).notes == ()
+    assert (await again.check()).findings == ()
+    await again.close()
+
+
 async def test_a_new_store_is_there_after_a_power_cut(disk: Disk) -> None:
     adapter = FileAdapter(disk.path / "new" / "store")
     await adapter.open(PROFILE)
@@ -112,3 +132,13 @@ async def test_a_new_store_is_there_after_a_power_cut(disk: Disk) -> None:
     await again.open()
     assert await again.count(NEWEST) == 1
     await again.close()
+
+
+@pytest.mark.requirement("B3")
+def test_a_new_file_is_whole_right_after_it_was_made(disk: Disk) -> None:
+    path = disk.path / "one" / "two" / "file"
+    durable.create_folder(path.parent)
+    assert durable.create_file(path, b"content")
+    disk.cut()
+    disk.power_up()
+    assert path.read_bytes() == b"content"

@@ -26,7 +26,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if not mounted or mounted.returncode:
         pytest.skip("mounting a small file system takes root and is not allowed everywhere")
     yield path
-    subprocess.run(["umount", str(path)], check=True)
+    # Lazily: a test that failed may have left a store open on it.
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 def _pair(number: int) -> tuple[Version, Version]:

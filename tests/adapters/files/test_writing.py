@@ -138,6 +138,16 @@ async def test_provenance_lies_in_lines_of_json_that_say_their_schema(adapter: F
     assert two["version"] == 2
 
 
+@pytest.mark.requirement("B7")
+async def test_what_a_dead_writer_left_in_a_pack_is_written_over(adapter: FileAdapter, folder: Path) -> None:
+    await adapter.commit(a_commit(a_version(1)))
+    with (folder / "provenance-000001.prov").open("ab") as pack:
+        pack.write(b'{"memory_id":"never committed"}\n' * 50)
+    await adapter.commit(a_commit(a_version(2)))
+    lines = (folder / "provenance-000001.prov").read_text().splitlines()
+    assert [json.loads(line)["memory_id"] for line in lines] == [memory_id(1), memory_id(2)]
+
+
 async def test_provenance_goes_on_in_a_new_pack(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transactions, "ROTATE_BYTES", 500)
     adapter = FileAdapter(folder)
