@@ -47,6 +47,7 @@ async def streamed() -> StreamingResponse:
     return StreamingResponse(stream(), media_type="application/x-ndjson")
 listener = socket.socket()
 listener.bind(("127.0.0.1", 0))
+listener.listen()
 print(f"listens on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
 config = uvicorn.Config(app, loop="uvloop", http="httptools", log_level="error", access_log=False)
 uvicorn.Server(config).run(sockets=[listener])

@@ -30,7 +30,12 @@ class Source:
         self.gate: asyncio.Event | None = None
         self.fails_after: int | None = None
         self.repeats = 1
-        monkeypatch.setattr(service, "find_similar", self._find_similar)
+        self._held: list[Frames] = []
+        monkeypatch.setattr(service, "find_similar", self._started)
+
+    def _started(self, request: SearchRequest) -> Frames:
+        self._held.append(self._find_similar(request))  # so that it is closed by its user, and not by being dropped
+        return self._held[-1]
 
     async def _find_similar(self, request: SearchRequest) -> Frames:
         try:
