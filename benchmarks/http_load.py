@@ -3,6 +3,7 @@
 It shares the machine's cores with the server it measures, so whatever it costs is taken from the server.
 """
 
+import json
 import selectors
 import socket
 import subprocess
@@ -145,6 +146,20 @@ class Connection:
             tail = (tail + bytes(buffer[max(0, size - 7) : size]))[-7:]
             count += size
         return count
+
+    def read_rows(self, request: bytes) -> int:
+        """Send a request and decode each frame of a stream as it comes, as a reader does; return how many hits came."""
+        self._socket.sendall(request)
+        lines = self._socket.makefile("rb", BUFFER_BYTES)
+        while lines.readline() != b"\r\n":
+            pass
+        rows = 0
+        while size := int(lines.readline(), 16):
+            frame = json.loads(lines.read(size))
+            lines.readline()
+            rows += len(frame["hits"]) if frame["frame"] == "hits" else 0
+        lines.readline()
+        return rows
 
     def _more(self) -> bytes:
         data = self._socket.recv(BUFFER_BYTES)

@@ -114,8 +114,12 @@ class ScoreParts(Struct, frozen=True, kw_only=True):
     sparse: Annotated[float | None, Meta(description="The terms' dot product.")]
 
 
-class Hit(Struct, frozen=True, kw_only=True):
-    """A memory that a search found."""
+class Hit(Struct, frozen=True, kw_only=True, gc=False):
+    """A memory that a search found.
+
+    Left out of garbage collections, which would otherwise walk every hit of a stream: a hit is made of JSON values,
+    which form no cycles.
+    """
 
     id: Annotated[str, Meta(description="The memory's id.")]
     version: Annotated[int, Meta(description="The version that was found.")]
