@@ -11,7 +11,7 @@ A backend implements `ProvenanceStorageAdapter` and proves itself with `recollec
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from msgspec import Struct
 
@@ -286,6 +286,22 @@ class CheckReport(Struct, frozen=True):
     versions_checked: int
     bytes_checked: int
     findings: tuple[Finding, ...]
+
+
+@runtime_checkable
+class EncodedSearch(Protocol):
+    """An optional power of a backend: to give matches as the JSON that a stream passes on.
+
+    It saves making an object of each match only to write it out again, most of what a long stream costs.
+    """
+
+    def find_similar_encoded(self, query: SimilarityQuery) -> AsyncGenerator[Sequence[bytes], None]:
+        """Stream what `find_similar` would, in the same order and batches, each match as a JSON object.
+
+        It has the fields `score`, `id`, `version`, `namespace`, `key`, `kind`, `summary`, `tags` and `created_at`
+        (RFC 3339, UTC). The query's projection is `SUMMARY`.
+        """
+        ...
 
 
 class ProvenanceStorageAdapter(ABC):

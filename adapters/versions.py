@@ -72,7 +72,7 @@ class SparseVector(Struct, frozen=True, eq=False):
     weights: Vector
 
 
-class Version(Struct, frozen=True, kw_only=True, eq=False, gc=False):
+class Version(Struct, frozen=True, kw_only=True, eq=False, gc=False, rename={"memory_id": "id", "number": "version"}):
     """One immutable state of a memory on one branch. It holds no cycle, so the garbage collector need not look at it.
 
     What a read returns depends on its `Projection`: `content` and `metadata` are None below `FULL`,

@@ -6,7 +6,7 @@ They are msgspec structs, encoded to JSON in C: a stream of a hundred thousand h
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 Status = Literal["created", "duplicate", "revised", "forgotten"]
 
@@ -121,9 +121,9 @@ class Hit(Struct, frozen=True, kw_only=True, gc=False):
     which form no cycles.
     """
 
+    score: Annotated[float, Meta(description="How well it fits; the cosine in a search by meaning.")]
     id: Annotated[str, Meta(description="The memory's id.")]
     version: Annotated[int, Meta(description="The version that was found.")]
-    score: Annotated[float, Meta(description="How well it fits; the cosine in a search by meaning.")]
     namespace: Annotated[str, Meta(description="Where it lives.")]
     key: Annotated[str | None, Meta(description="The user's own name for it.")]
     kind: Annotated[str, Meta(description="Its kind.")]
@@ -140,6 +140,12 @@ class HitsFrame(Struct, frozen=True, kw_only=True, tag_field="frame", tag="hits"
     """Some hits of a stream; frames come best first."""
 
     hits: Annotated[list[Hit], Meta(description="The next hits, best first.")]
+
+
+class EncodedHitsFrame(Struct, frozen=True, kw_only=True, tag_field="frame", tag="hits"):
+    """A `HitsFrame` whose hits are JSON already."""
+
+    hits: list[Raw]
 
 
 class HeartbeatFrame(Struct, frozen=True, tag_field="frame", tag="heartbeat"):
@@ -160,6 +166,10 @@ class ErrorFrame(Struct, frozen=True, kw_only=True, tag_field="frame", tag="erro
 
 
 Frame = HitsFrame | HeartbeatFrame | EndFrame | ErrorFrame
+"""What a reader of a stream gets."""
+
+SentFrame = Frame | EncodedHitsFrame
+"""What is sent: the same, but for hits that are JSON already."""
 
 
 class SearchAnswer(Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from recollect.adapters.port import (
     CheckReport,
     Commit,
     CommitReceipt,
+    EncodedSearch,
     Match,
     Projection,
     ProvenanceStorageAdapter,
@@ -47,6 +48,11 @@ class BufferedStore(ProvenanceStorageAdapter):
         self._operations = 0
         self._batches = 0
         self._flush_s = 0.0
+
+    @property
+    def encoded(self) -> EncodedSearch | None:
+        """The store behind, if it can give matches as JSON."""
+        return self._store if isinstance(self._store, EncodedSearch) else None
 
     def metrics(self) -> dict[str, float]:
         """Return how many operations were buffered, batches flushed, and the mean time of a flush."""

@@ -20,6 +20,7 @@ from recollect.adapters.registry import create_adapter
 from recollect.adapters.versions import Action
 from recollect.embeddings import Embedder, EmbedderSettings, create_embedder
 from recollect.service.answers import (
+    EncodedHitsFrame,
     EndFrame,
     HistoryAnswer,
     HitsFrame,
@@ -122,6 +123,7 @@ class MemoryService:
         self._parts = Parts(
             settings=settings,
             store=store,
+            encoded=store.encoded,
             embedder=embedder,
             drafter=Drafter(settings, embedder.dimension),
             telemetry=Telemetry(settings.slow_operation_ms),
@@ -277,6 +279,15 @@ class MemoryService:
             FilterError, ReservedNamespaceError, InvalidVectorError, MemoryNotFoundError: Before the first frame.
         """
         return self._recalling.frames(request)
+
+    def find_similar_encoded(
+        self, request: SearchRequest
+    ) -> AsyncGenerator[HitsFrame | EncodedHitsFrame | EndFrame, None]:
+        """Stream as `find_similar` does, with hits that are JSON already where the store can give them so.
+
+        It is for passing a stream on: the frames encode to the same JSON, at a fraction of the cost.
+        """
+        return self._recalling.encoded_frames(request)
 
     async def search(self, request: SearchRequest) -> SearchAnswer:
         """Return what is similar in one piece; the request needs a limit.

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from recollect.adapters.port import ProvenanceStorageAdapter
+from recollect.adapters.port import EncodedSearch, ProvenanceStorageAdapter
 from recollect.embeddings import Embedder
 from recollect.service.drafts import Drafter
 from recollect.service.settings import Settings
@@ -15,6 +15,7 @@ class Parts(Struct, frozen=True, eq=False):
 
     settings: Settings
     store: ProvenanceStorageAdapter
+    encoded: EncodedSearch | None
     embedder: Embedder
     drafter: Drafter
     telemetry: Telemetry

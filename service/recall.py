@@ -8,6 +8,7 @@ from time import perf_counter
 
 import msgspec
 import numpy as np
+from msgspec import Raw
 
 from recollect.adapters.filters import parse_filter
 from recollect.adapters.port import (
@@ -22,7 +23,16 @@ from recollect.adapters.port import (
     SimilarityQuery,
 )
 from recollect.adapters.versions import Vector, Version
-from recollect.service.answers import EndFrame, HistoryAnswer, Hit, HitsFrame, Memory, MemoryPage, SearchAnswer
+from recollect.service.answers import (
+    EncodedHitsFrame,
+    EndFrame,
+    HistoryAnswer,
+    Hit,
+    HitsFrame,
+    Memory,
+    MemoryPage,
+    SearchAnswer,
+)
 from recollect.service.branches import read_point
 from recollect.service.drafts import check_namespace
 from recollect.service.errors import InvalidCursorError, InvalidInputError, MemoryNotFoundError
@@ -131,23 +141,32 @@ class Recalling:
                     found += hits
         return SearchAnswer(hits=found, elapsed_ms=round((perf_counter() - started) * 1000, 3))
 
+    async def encoded_frames(
+        self, request: SearchRequest
+    ) -> AsyncGenerator[HitsFrame | EncodedHitsFrame | EndFrame, None]:
+        """Stream hits as JSON where that can be done; see `MemoryService.find_similar_encoded`."""
+        encoded = self._parts.encoded
+        plain = request.view == "summary" and not (request.include_provenance or request.explain)
+        # To leave one out, or to note which were used, hits must be looked at.
+        if encoded is None or not plain or request.memory_id is not None or self._parts.working.in_use:
+            async with aclosing(self.frames(request)) as frames:
+                async for frame in frames:
+                    yield frame
+            return
+        count = 0
+        with self._parts.telemetry.operation("find_similar") as operation:
+            query = await self._query(request, operation)
+            async with aclosing(encoded.find_similar_encoded(query)) as batches:
+                async for batch in batches:
+                    operation.part("search")
+                    count += len(batch)
+                    yield EncodedHitsFrame(hits=list(map(Raw, batch)))
+                    operation.part("send")
+            yield EndFrame(hits=count, elapsed_ms=round(operation.elapsed_ms, 3))
+
     async def _hits(self, request: SearchRequest, operation: Operation) -> AsyncGenerator[list[Hit], None]:
-        point = read_point(request.branch, request.as_of)
-        namespaces = namespaces_of(request.namespaces)
-        condition = parse_filter(request.filters)
-        vector = await self._query_vector(request, point)
-        operation.part("embed")
+        query = await self._query(request, operation)
         itself = request.memory_id
-        query = SimilarityQuery(
-            read_point=point,
-            dense=vector,
-            namespaces=namespaces,
-            filter=condition,
-            limit=request.limit + 1 if itself is not None and request.limit is not None else request.limit,
-            threshold=request.threshold,
-            batch_size=request.batch_size,
-            projection=projection_of(request),
-        )
         left = request.limit
         async with aclosing(self._parts.store.find_similar(query)) as matches:
             async for batch in matches:
@@ -160,6 +179,25 @@ class Recalling:
                     self._parts.working.used(match.version for match in wanted)
                     yield [hit_of(match, explain=request.explain) for match in wanted]
                 operation.part("send")
+
+    async def _query(self, request: SearchRequest, operation: Operation) -> SimilarityQuery:
+        point = read_point(request.branch, request.as_of)
+        namespaces = namespaces_of(request.namespaces)
+        condition = parse_filter(request.filters)
+        vector = await self._query_vector(request, point)
+        operation.part("embed")
+        # The memory that is compared with is found too, and left out later.
+        itself = request.memory_id is not None
+        return SimilarityQuery(
+            read_point=point,
+            dense=vector,
+            namespaces=namespaces,
+            filter=condition,
+            limit=None if request.limit is None else request.limit + itself,
+            threshold=request.threshold,
+            batch_size=request.batch_size,
+            projection=projection_of(request),
+        )
 
     async def _query_vector(self, request: SearchRequest, point: ReadPoint) -> Vector:
         if request.text is not None:

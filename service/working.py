@@ -27,6 +27,11 @@ class WorkingSets:
         self._memories_max = memories_max
         self._sets: dict[_Place, OrderedDict[str, None]] = {}
 
+    @property
+    def in_use(self) -> bool:
+        """Whether there is an order of working memories to keep."""
+        return bool(self._sets)
+
     def used(self, versions: Iterable[Version]) -> None:
         """Note that memories were used."""
         if not self._sets:

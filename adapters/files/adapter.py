@@ -207,6 +207,15 @@ class FileAdapter(ProvenanceStorageAdapter):
 
         return self._stream(start)
 
+    def find_similar_encoded(self, query: SimilarityQuery) -> AsyncGenerator[Sequence[bytes], None]:
+        """Stream matches as JSON; see `recollect.adapters.port.EncodedSearch`."""
+
+        def start(store: OpenStore) -> tuple[Executor, Relay[bytes]]:
+            work = partial(store.searcher.find_similar_encoded, store.reader, query)
+            return store.searches, Relay(work, query.batch_size, query.limit)
+
+        return self._stream(start)
+
     async def count(
         self, read_point: ReadPoint, namespaces: Sequence[str] | None = None, matching: Filter | None = None
     ) -> int:

@@ -32,7 +32,7 @@ _NEW_ROWS = (
 )
 
 
-class Facts(Struct, gc=False):
+class Facts(Struct, gc=False, rename={"number": "version"}):
     """What the columns keep of a head."""
 
     position: int

@@ -6,8 +6,8 @@ see what earlier commits of the same transaction wrote.
 
 import math
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 from zlib import crc32
 
 from msgspec import structs
@@ -40,6 +40,7 @@ _BY_REF = "SELECT row FROM versions WHERE memory_id = ? AND branch = ? AND numbe
 _BY_KEY = "SELECT DISTINCT memory_id FROM versions WHERE namespace = ? AND key = ? AND key IS NOT NULL AND fresh & 1"
 _BY_CONTENT = "SELECT DISTINCT memory_id FROM versions WHERE content = ? AND content != 0 AND fresh & 2"
 ROWS_A_STATEMENT = 1_024
+_T = TypeVar("_T")
 
 
 class RowReader:
@@ -56,13 +57,15 @@ class RowReader:
         Raises:
             StoreDamagedError: A part that is read differs from its checksum, or a row is missing.
         """
-        found: list[Version] = []
-        for start in range(0, len(rows), ROWS_A_STATEMENT):
-            part = rows[start : start + ROWS_A_STATEMENT]
-            ordered = sorted(part)
-            versions = dict(zip(ordered, self._batch(ordered, projection), strict=True))
-            found.extend([versions[row] for row in part])
-        return found
+        return _in_order(rows, lambda part: self._batch(part, projection))
+
+    def heads(self, rows: Sequence[int]) -> list[bytes]:
+        """Return the heads of these rows, undecoded, in the same order.
+
+        Raises:
+            StoreDamagedError: A head differs from its checksum, or a row is missing.
+        """
+        return _in_order(rows, self._heads)
 
     def _batch(self, rows: list[int], projection: Projection) -> list[Version]:
         """Return the versions in these rows, which are in order."""
@@ -221,3 +224,14 @@ def is_shown(version: Version | None, read_point: ReadPoint) -> Version | None:
         return None
     expires, now = version.expires_at_ms, read_point.at_ms
     return None if expires is not None and now is not None and expires <= now else version
+
+
+def _in_order(rows: Sequence[int], read: Callable[[list[int]], Sequence[_T]]) -> list[_T]:
+    """Read rows sorted, a statement at a time, and return what was read in the order asked for."""
+    found: list[_T] = []
+    for start in range(0, len(rows), ROWS_A_STATEMENT):
+        part = rows[start : start + ROWS_A_STATEMENT]
+        ordered = sorted(part)
+        of_row = dict(zip(ordered, read(ordered), strict=True))
+        found.extend([of_row[row] for row in part])
+    return found

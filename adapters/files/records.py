@@ -1,11 +1,13 @@
 """How a version becomes bytes and back.
 
 `head` is JSON of what a summary shows and `body` JSON of content and metadata, each with a CRC-32, so that a
-read decodes a whole batch in one call of the JSON decoder and never what it was not asked for.
+read decodes a whole batch in one call of the JSON decoder and never what it was not asked for. A head begins with
+what a match shows, in the form in which it is sent, and goes on with its position: a stream of matches cuts it there.
 """
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 from zlib import crc32
@@ -20,6 +22,10 @@ from recollect.adapters.port import Commit, Put
 from recollect.adapters.versions import Provenance, SparseVector, Vector, Version
 
 INT64_MAX = 2**63 - 1
+PUT_OVERHEAD_BYTES = 512
+"""About what columns, indexes and the line of provenance take of a put."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ENCODER = msgspec.json.Encoder()
 _VERSION = msgspec.json.Decoder(Version)
 _PROVENANCE = msgspec.json.Decoder(Provenance)
@@ -27,13 +33,19 @@ _PROVENANCES = msgspec.json.Decoder(list[Provenance | None])
 _VERSIONS = msgspec.json.Decoder(list[Version])
 
 
-class _Head(Struct, omit_defaults=True):
-    memory_id: str
-    branch: str
-    number: int
+class _Shown(Struct):
+    id: str
+    version: int
     namespace: str
+    key: str | None
     kind: str
     summary: str
+    tags: tuple[str, ...]
+    created_at: datetime | None
+
+
+class _Rest(Struct, omit_defaults=True):
+    branch: str
     importance: float
     confidence: float
     created_at_ms: int
@@ -41,8 +53,6 @@ class _Head(Struct, omit_defaults=True):
     content_hash: str
     actor: str
     content_type: str
-    key: str | None = None
-    tags: tuple[str, ...] = ()
     expires_at_ms: int | None = None
     source: str | None = None
     forgotten: bool = False
@@ -59,7 +69,8 @@ class PreparedPut(Struct):
     Attributes:
         memory_id: The id as 16 bytes, big-endian, so that bytes order as the text does.
         content: What the index keeps of the content hash.
-        head: JSON without the opening brace and the position.
+        shown: JSON of what a match shows, without the closing brace.
+        rest: JSON of the rest of the head, without the opening brace; the position stands between the two.
         line: The line of provenance up to the position, and its record; None without provenance.
         dense: float32 rows, little-endian; None without vectors.
         slots: How many rows.
@@ -72,7 +83,8 @@ class PreparedPut(Struct):
     namespace: str
     key: str | None
     content: int
-    head: bytes
+    shown: bytes
+    rest: bytes
     body: bytes
     body_crc: int
     line: tuple[bytes, bytes] | None
@@ -116,7 +128,10 @@ def prepare(commit: Commit, dimension: int) -> PreparedCommit:
     if len(targets) != len(commit.puts):
         raise InvalidRequestError("a commit holds at most one version for each memory and branch")
     puts = [_prepare_put(put, dimension) for put in commit.puts]
-    size = sum(len(put.head) + len(put.body) + len(put.dense or b"") + len(put.sparse or b"") + 512 for put in puts)
+    size = sum(
+        len(put.shown) + len(put.rest) + len(put.body) + len(put.dense or b"") + len(put.sparse or b"") + 512
+        for put in puts
+    )
     return PreparedCommit(commit, puts, size)
 
 
@@ -127,11 +142,11 @@ def _prepare_put(put: Put, dimension: int) -> PreparedPut:
         raise InvalidRequestError(f"a memory id is a UUID in lower-case text, not {version.memory_id!r:.60}")
     _check_numbers(version)
     try:
-        head = _ENCODER.encode(_head(version))
+        shown, rest = _ENCODER.encode(_shown(version)), _ENCODER.encode(_rest(version))
         body = _body(version)
         line = _line(version)
         # Structs do not check the types they are made of; a wrong one must not get into the store.
-        _VERSION.decode(head)
+        _VERSION.decode(b"%s,%s" % (shown[:-1], rest[1:]))
         if line is not None:
             _PROVENANCE.decode(line[1])
     except UnicodeEncodeError as error:
@@ -149,7 +164,8 @@ def _prepare_put(put: Put, dimension: int) -> PreparedPut:
         version.namespace,
         version.key,
         content_number(version.content_hash),
-        head[1:],
+        shown[:-1],
+        rest[1:],
         body,
         crc32(body),
         line,
@@ -183,14 +199,30 @@ def _all_finite(node: Any) -> bool:
             return True
 
 
-def _head(version: Version) -> _Head:
-    return _Head(
+def _shown(version: Version) -> _Shown:
+    return _Shown(
         version.memory_id,
-        version.branch,
         version.number,
         version.namespace,
+        version.key,
         version.kind,
         version.summary,
+        version.tags,
+        _moment(version.created_at_ms),
+    )
+
+
+def _moment(milliseconds: int) -> datetime | None:
+    """Return a time for people; None outside of the years 1 to 9999, where the milliseconds alone say it."""
+    try:
+        return _EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return None
+
+
+def _rest(version: Version) -> _Rest:
+    return _Rest(
+        version.branch,
         version.importance,
         version.confidence,
         version.created_at_ms,
@@ -198,12 +230,27 @@ def _head(version: Version) -> _Head:
         version.content_hash,
         version.actor,
         version.content_type,
-        version.key,
-        version.tags,
         version.expires_at_ms,
         version.source,
         version.forgotten,
     )
+
+
+def cut_matches(heads: Sequence[bytes], scores: Sequence[float]) -> list[bytes]:
+    """Return matches as JSON, cut out of heads: up to the position, which no text in JSON can look like.
+
+    All scores are written in one call; a stream of many matches is made of little else than this.
+    """
+    written = _ENCODER.encode(scores)[1:-1].split(b",")
+    return [
+        b'{"score":%b,%b}' % (score, head[1 : head.index(b',"position":')])
+        for head, score in zip(heads, written, strict=True)
+    ]
+
+
+def encode_matches(versions: Sequence[Version], scores: Sequence[float]) -> list[bytes]:
+    """Return matches as JSON, from versions."""
+    return cut_matches([_ENCODER.encode(_shown(version))[:-1] + b',"position":' for version in versions], scores)
 
 
 def _body(version: Version) -> bytes:

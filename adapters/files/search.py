@@ -14,7 +14,7 @@ from recollect.adapters.files.columns import Columns, Snapshot
 from recollect.adapters.files.lookups import RowReader
 from recollect.adapters.files.metadata import MetadataColumns
 from recollect.adapters.files.ordering import MICRO, Indexes, by_score, micro_scores, scan_order
-from recollect.adapters.files.records import check_sparse, check_vectors
+from recollect.adapters.files.records import check_sparse, check_vectors, cut_matches, encode_matches
 from recollect.adapters.files.selection import Mask, Selection
 from recollect.adapters.files.similarity import DenseRanking
 from recollect.adapters.files.sparse import SparseIndex, sparse_scores
@@ -108,6 +108,24 @@ class Searcher:
         for group in matches:
             _check(gone)
             yield split(group, query.batch_size)
+
+    def find_similar_encoded(
+        self, reader: ReaderOfThread, query: SimilarityQuery, gone: Event
+    ) -> Iterator[list[list[bytes]]]:
+        """Yield what `find_similar` does, each match as JSON; a search by meaning alone makes no objects for it."""
+        if query.dense is None or query.sparse is not None:
+            for group in self.find_similar(reader, query, gone):
+                yield [encode_matches([m.version for m in batch], [m.score for m in batch]) for batch in group]
+            return
+        dense = check_query(query.dense, self._dimension)
+        snapshot = self.snapshot(reader)
+        mask = self._select(reader, snapshot, query.read_point, query.namespaces, query.filter)
+        first = query.batch_size if query.limit is None else max(query.limit, 0)
+        runs = limited(self._meanings(snapshot, mask, dense, first, gone), query.limit, query.threshold)
+        for rows, micro in _parts_scored(runs, query.batch_size):
+            _check(gone)
+            heads = reader().heads((rows + 1).tolist())
+            yield split(cut_matches(heads, (micro / MICRO).tolist()), query.batch_size)
 
     def _meanings(self, snapshot: Snapshot, mask: Mask, dense: Vector, first: int, gone: Event) -> Runs:
         return DenseRanking(snapshot, self._vectors, dense, lambda: _check(gone), self._helpers).runs(mask, first)

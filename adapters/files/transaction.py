@@ -126,7 +126,7 @@ class Transaction:
     def _row(self, put: PreparedPut, position: int, link: tuple[int, int | None, int]) -> tuple[object, ...]:
         state = self.state
         state.row += 1
-        head = b'{"position":%d,%s' % (position, put.head)
+        head = b'%s,"position":%d,%s' % (put.shown, position, put.rest)
         start, line = state.end, b""
         if put.line is not None:
             line = make_line(put.line[0], position, put.line[1])

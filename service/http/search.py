@@ -58,7 +58,7 @@ async def find_similar(request: Request, service: Service) -> Response:
     """Find what is similar in meaning, as a stream whose reader sets the pace. Leaving the stream stops the search."""
     asked = await read_json(request, SearchRequest)
     return FrameStream(
-        service.find_similar(asked),
+        service.find_similar_encoded(asked),
         heartbeat_s=request.app.state.settings.heartbeat_s,
         events=wants_events(request.headers.get("accept")),
     )

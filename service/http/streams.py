@@ -14,7 +14,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from recollect.service.answers import ErrorFrame, Frame, HeartbeatFrame
+from recollect.service.answers import ErrorFrame, HeartbeatFrame, SentFrame
 from recollect.service.errors import problem_of
 from recollect.service.http.middleware import request_id_of
 from recollect.service.logs import log_failure
@@ -27,12 +27,12 @@ _encoder = msgspec.json.Encoder()
 _SERVER_ERROR = 500
 
 
-def encode_line(frame: Frame) -> bytes:
+def encode_line(frame: SentFrame) -> bytes:
     """Return a frame as a line of NDJSON."""
     return _encoder.encode(frame) + b"\n"
 
 
-def encode_event(frame: Frame) -> bytes:
+def encode_event(frame: SentFrame) -> bytes:
     """Return a frame as a server-sent event, named as the frame is."""
     name = frame.__struct_config__.tag
     return b"event: %s\ndata: %s\n\n" % (str(name).encode(), _encoder.encode(frame))
@@ -110,8 +110,8 @@ class FrameStream(StreamOf):
         events: Server-sent events instead of NDJSON.
     """
 
-    def __init__(self, frames: AsyncIterator[Frame], *, heartbeat_s: float, events: bool) -> None:
-        self._encode: Callable[[Frame], bytes] = encode_event if events else encode_line
+    def __init__(self, frames: AsyncIterator[SentFrame], *, heartbeat_s: float, events: bool) -> None:
+        self._encode: Callable[[SentFrame], bytes] = encode_event if events else encode_line
         super().__init__(_encoded(frames, self._encode), SSE if events else NDJSON)
         self._heartbeat_s = heartbeat_s
         self._sent_at = 0.0
@@ -160,7 +160,7 @@ async def joined(batches: AsyncIterator[Sequence[bytes]]) -> AsyncIterator[bytes
             yield b"".join(lines)
 
 
-async def _encoded(frames: AsyncIterator[Frame], encode: Callable[[Frame], bytes]) -> AsyncIterator[bytes]:
+async def _encoded(frames: AsyncIterator[SentFrame], encode: Callable[[SentFrame], bytes]) -> AsyncIterator[bytes]:
     async with _closed_after(frames) as source:
         async for frame in source:
             yield encode(frame)

@@ -11,27 +11,27 @@ import pytest
 
 from recollect.adapters.errors import StoreDamagedError
 from recollect.service import MemoryService, NewMemory, SearchRequest
-from recollect.service.answers import EndFrame, HitsFrame
+from recollect.service.answers import EncodedHitsFrame, EndFrame, HitsFrame
 from recollect.service.http.streams import encode_event, wants_events
 
 MakeService = Callable[..., Awaitable[MemoryService]]
 Connect = Callable[..., Awaitable[httpx.AsyncClient]]
 Listen = Callable[[MemoryService], Awaitable[int]]
-Frames = AsyncGenerator[HitsFrame | EndFrame, None]
+Frames = AsyncGenerator[HitsFrame | EncodedHitsFrame | EndFrame, None]
 
 
 class Source:
     """Stands between the app and a real service's search, to slow it, fail it and see how far it came."""
 
     def __init__(self, service: MemoryService, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._real = service.find_similar
+        self._real = service.find_similar_encoded
         self.frames = 0
         self.closed = asyncio.Event()
         self.gate: asyncio.Event | None = None
         self.fails_after: int | None = None
         self.repeats = 1
         self._held: list[Frames] = []
-        monkeypatch.setattr(service, "find_similar", self._started)
+        monkeypatch.setattr(service, "find_similar_encoded", self._started)
 
     def _started(self, request: SearchRequest) -> Frames:
         self._held.append(self._find_similar(request))  # so that it is closed by its user, and not by being dropped
@@ -124,7 +124,7 @@ async def test_an_unplanned_failure_in_a_stream_says_nothing_of_its_text(
 ) -> None:
     memory = await make_service()
     await memory.remember("a fact")
-    real = memory.find_similar
+    real = memory.find_similar_encoded
 
     async def failing(request: SearchRequest) -> Frames:
         async with contextlib.aclosing(real(request)) as frames:
@@ -132,7 +132,7 @@ async def test_an_unplanned_failure_in_a_stream_says_nothing_of_its_text(
                 yield frame
                 raise RuntimeError("the secret of a fact")
 
-    monkeypatch.setattr(memory, "find_similar", failing)
+    monkeypatch.setattr(memory, "find_similar_encoded", failing)
     client = await connect(memory)
 
     response = await client.post("/v1/find_similar", json={"text": "fact"})
