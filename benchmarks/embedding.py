@@ -1,7 +1,7 @@
 """How fast are texts embedded, alone and in bulk, against sentence-transformers' default, and how well do they agree?
 
-`python -m benchmarks.embedding [--data FOLDER]`. All systems embed the same texts in turn, round after round in one
-process; speeds are medians, and a ratio is the median of the rounds' ratios.
+`python -m benchmarks.embedding [--data FOLDER]`. All systems embed the same texts in turn, round after round, each in a
+process of its own; speeds are medians, and a ratio is the median of the rounds' ratios.
 """
 
 import argparse
@@ -12,40 +12,18 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import psutil
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from benchmarks.embedding_systems import BASELINE, DEFAULT, FLOAT32, TORCH, WRITERS, Rows, System
 from benchmarks.report import Report, median, ratio
-from recollect.embeddings import BatchingEmbedder, Embedder, EmbedderSettings, create_embedder
+from recollect.embeddings import EmbedderSettings, create_embedder
 from recollect.embeddings.bundled import model_folder
-from recollect.embeddings.openvino_runtime import OpenVinoRuntime, export_folder
 from recollect.embeddings.tokenization import WindowTokenizer
-
-BASELINE = "sentence-transformers"
-WRITERS = 16
-Rows = NDArray[np.float32]
-Texts = TypeVar("Texts")
-
-
-@dataclass
-class System:
-    """Something that embeds, and what was measured of it, one entry a round."""
-
-    name: str
-    bulk: Callable[[list[str]], Rows]
-    single: Callable[[str], Rows]
-    writers: Callable[[list[str]], None] | None = None
-    texts_per_s: list[float] = field(default_factory=list)
-    single_ms: list[float] = field(default_factory=list)
-    writers_per_s: list[float] = field(default_factory=list)
-    rows: Rows | None = None
 
 
 def main() -> None:
@@ -58,15 +36,17 @@ def main() -> None:
     report = Report("embedding", "Embedding: how much faster than sentence-transformers' default, at what agreement?")
     corpus = words_of(arguments.data)
     ratios: dict[str, dict[str, float]] = {}
-    with asyncio.Runner() as runner:
-        systems = make_systems(runner, arguments.cache)
-        for tokens, count in ((20, arguments.texts), (120, arguments.texts // 4)):
-            texts = texts_of_about(corpus, tokens, count)
-            measure(systems, texts, rounds=arguments.rounds)
-            ratios[f"{tokens} tokens"] = add_rows(report, systems, tokens)
+    systems = [System(kind, arguments.cache) for kind in (BASELINE, DEFAULT, FLOAT32, TORCH)]
+    for tokens, count in ((20, arguments.texts), (120, arguments.texts // 4)):
+        texts = texts_of_about(corpus, tokens, count)
+        rows = measure(systems, texts, rounds=arguments.rounds)
+        ratios[f"{tokens} tokens"] = add_rows(report, systems, rows, tokens)
+    for system in systems:
+        system.stop()
     for name in (BASELINE, "auto"):
         add_first_vector(report, name, arguments)
     report.add_note(f"Texts: {arguments.data.name if arguments.data else 'this repository: documents and git log'}.")
+    report.add_note("Each system has a process of its own; they take turns, and wait while another is measured.")
     report.add_note(f"`writers` is {WRITERS} concurrent callers with one text each at a time, as an HTTP service has.")
     report.write(lambda figure: draw(figure, ratios))
 
@@ -119,85 +99,28 @@ def texts_of_about(corpus: list[str], tokens: int, count: int) -> list[str]:
     return texts
 
 
-# --- Systems ---------------------------------------------------------------------------------------------------------
-
-
-def make_systems(runner: asyncio.Runner, cache: Path | None) -> list[System]:
-    """Load the baseline and every runtime of the same weights."""
-    from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - after HF_HUB_OFFLINE is set
-
-    model: Any = SentenceTransformer(str(model_folder()), device="cpu", local_files_only=True)
-    baseline = System(
-        BASELINE,
-        bulk=lambda texts: model.encode(texts, batch_size=32, show_progress_bar=False),
-        single=lambda text: model.encode(text, show_progress_bar=False),
-    )
-    fast = create_embedder(EmbedderSettings(cache_folder=cache, query_cache_entries=0))
-    name = fast.describe().runtime
-    systems = [baseline, ours(runner, name, fast)]
-    if name == "openvino-bf16":
-        exact = OpenVinoRuntime(export_folder(cache, "bf16"), precision="f32")
-        systems.append(ours(runner, "openvino-fp32", BatchingEmbedder(exact)))
-    torch = create_embedder(EmbedderSettings(runtime="torch", query_cache_entries=0))
-    return [*systems, ours(runner, "torch-fp32, our queue", torch)]
-
-
-def ours(runner: asyncio.Runner, name: str, embedder: Embedder) -> System:
-    """Wrap one of our embedders, queue and all."""
-
-    def run(work: Awaitable[Any]) -> Any:
-        async def awaited() -> Any:
-            return await work
-
-        return runner.run(awaited())
-
-    async def writers(texts: list[str]) -> None:
-        async def writer(number: int) -> None:
-            for text in texts[number::WRITERS]:
-                await embedder.embed_documents([text])
-
-        await asyncio.gather(*map(writer, range(WRITERS)))
-
-    return System(
-        name,
-        bulk=lambda texts: np.concatenate(run(embedder.embed_documents(texts))),
-        single=lambda text: np.concatenate(run(embedder.embed_documents([text]))),
-        writers=lambda texts: run(writers(texts)),
-    )
-
-
 # --- Measuring -------------------------------------------------------------------------------------------------------
 
 
-def measure(systems: Sequence[System], texts: list[str], *, rounds: int) -> None:
-    """Fill the systems' figures for these texts; one warm-up, then round after round, all in turn."""
-    few = texts[:64]
+def measure(systems: Sequence[System], texts: list[str], *, rounds: int) -> list[Rows]:
+    """Measure all systems in turn, round after round, after one warm-up; return the vectors that each gives."""
+    rows = [system.embed(texts) for system in systems]
     for system in systems:
-        system.texts_per_s, system.single_ms, system.writers_per_s = [], [], []
-        system.rows = system.bulk(texts)
+        system.begin()
     for _ in range(rounds):
         for system in systems:
-            system.texts_per_s.append(len(texts) / seconds(system.bulk, texts))
-            system.single_ms.append(1e3 * median(seconds(system.single, text) for text in few))
-            if system.writers is not None:
-                system.writers_per_s.append(len(texts) / seconds(system.writers, texts))
+            system.measure(texts, texts[:64])
+    return rows
 
 
-def seconds(work: Callable[[Texts], object], texts: Texts) -> float:
-    """Return how long `work` takes on these texts."""
-    start = time.perf_counter()
-    work(texts)
-    return time.perf_counter() - start
-
-
-def add_rows(report: Report, systems: Sequence[System], tokens: int) -> dict[str, float]:
+def add_rows(report: Report, systems: Sequence[System], rows: Sequence[Rows], tokens: int) -> dict[str, float]:
     """Add a row per system and the goals of the default one; return its ratios for the plot."""
     base = systems[0]
     ratios: dict[str, float] = {}
-    for system in systems:
+    for system, of_system in zip(systems, rows, strict=True):
         bulk = ratio(system.texts_per_s, base.texts_per_s)
         single = ratio(base.single_ms, system.single_ms)
-        cosines = np.einsum("ij,ij->i", np.asarray(system.rows, np.float64), np.asarray(base.rows, np.float64))
+        cosines = np.einsum("ij,ij->i", of_system.astype(np.float64), rows[0].astype(np.float64))
         report.add_row(
             system=system.name,
             tokens=tokens,
