@@ -1,6 +1,6 @@
 """What the service answers: records shared by HTTP, the command line and Python.
 
-They are msgspec structs, encoded to JSON in C: a stream of a hundred thousand hits is then bound by the wire.
+They are msgspec structs, encoded to JSON in C, so that what an answer costs is reading it and not writing it.
 """
 
 from datetime import datetime

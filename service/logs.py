@@ -106,6 +106,7 @@ def configure_logs(
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
+        logger.setLevel(logging.NOTSET)  # the root's level counts, whatever this process set before
         logger.propagate = True
 
 

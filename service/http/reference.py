@@ -11,7 +11,7 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding
 h2{margin-top:2.5rem;border-bottom:1px solid #ccc}
 details{margin:.5rem 0;padding:.4rem .8rem;border:1px solid #ddd;border-radius:.4rem}
 summary{cursor:pointer}code,pre{font:14px/1.45 ui-monospace,monospace}
-pre{background:#f5f5f5;padding:.6rem;overflow:auto}
+pre{background:#f5f5f5;padding:.6rem;overflow:auto;white-space:pre-wrap}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.2rem .6rem .2rem 0}
 .method{display:inline-block;min-width:4.5rem;font-weight:600}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}pre{background:#242424}details{border-color:#444}}

@@ -22,6 +22,7 @@ def events(stream: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_events_and_the_lines_of_libraries_come_out_as_json_alike(stream: io.StringIO) -> None:
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # as a program may have done before
     configure_logs("info", "json", stream)
 
     structlog.get_logger("recollect").info("stored", count=3)
