@@ -123,8 +123,10 @@ class Remembering:
                 read_point(memory.branch)  # an unknown branch is this memory's mistake, not the batch's
                 drafts[index] = self._parts.drafter.draft(memory)
             except (ServiceError, InvalidRequestError, ValidationError) as error:
+                if atomic and len(memories) == 1:
+                    raise
                 if atomic:
-                    raise error if len(memories) == 1 else _refused(index, error) from error
+                    raise _refused(index, error) from error
                 answers[index] = Refused(error=problem_of(error))
         return drafts
 
