@@ -288,6 +288,24 @@ class CheckReport(Struct, frozen=True):
     findings: tuple[Finding, ...]
 
 
+class EncodedMatches(Struct, frozen=True, gc=False):
+    """Matches as JSON, in batches that are ready together.
+
+    Each match is an object with the fields `score`, `id`, `version`, `namespace`, `key`, `kind`, `summary`, `tags` and
+    `created_at` (RFC 3339, UTC).
+
+    Attributes:
+        batches: The objects of each batch, joined by commas.
+        count: How many matches that is together.
+    """
+
+    batches: tuple[bytes, ...]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+
 @runtime_checkable
 class EncodedSearch(Protocol):
     """An optional power of a backend: to give matches as the JSON that a stream passes on.
@@ -295,12 +313,8 @@ class EncodedSearch(Protocol):
     It saves making an object of each match only to write it out again, most of what a long stream costs.
     """
 
-    def find_similar_encoded(self, query: SimilarityQuery) -> AsyncGenerator[Sequence[bytes], None]:
-        """Stream what `find_similar` would, in the same order and batches, each match as a JSON object.
-
-        It has the fields `score`, `id`, `version`, `namespace`, `key`, `kind`, `summary`, `tags` and `created_at`
-        (RFC 3339, UTC). The query's projection is `SUMMARY`.
-        """
+    def find_similar_encoded(self, query: SimilarityQuery) -> AsyncGenerator[EncodedMatches, None]:
+        """Stream what `find_similar` would, in the same order and batches. The query's projection is `SUMMARY`."""
         ...
 
 

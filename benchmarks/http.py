@@ -59,8 +59,8 @@ def main() -> None:
     report.add_note("Client and server share the cores; the client is raw sockets with requests written out before.")
     report.add_note(
         "`decoded`: the client decodes each frame with the standard library's json, as a reader of rows does. "
-        "`drained`: it throws the bytes away, so that a bare route, which only copies what lies ready, is bound by "
-        "nothing but the copying."
+        "`drained`: it throws the bytes away, which no reader of rows does: a bare route, which only copies what "
+        "lies ready, is then bound by nothing but the copying. It is told for scale and has no goal."
     )
     report.add_note("The bare routes run in FastAPI or Starlette on uvicorn with uvloop and httptools, without logs.")
     report.add_note("The service logs a line a request into a file, as it does in operation.")
@@ -186,8 +186,8 @@ def stream(report: Report, service: Server, place: Path, hits_a_frame: int, roun
         what = f"stream of {hits} hits, {hits_a_frame} a frame, {how}"
         report.add_row(what=what, rows_per_s=median(t[0] for t in turns), of_bare=share, rss_growth_mb=grown_mb)
         report.add_row(what=f"the same frames from a bare route, {how}", rows_per_s=median(t[1] for t in turns))
-        report.add_goal(f"{what}: rows per second of a bare stream", share, at_least=0.5)
         if how == "decoded":
+            report.add_goal(f"{what}: rows per second of a bare stream", share, at_least=0.5)
             report.add_goal(f"{what}: growth of resident memory, MB", grown_mb, at_most=32)
 
 

@@ -155,9 +155,10 @@ class Connection:
             pass
         rows = 0
         while size := int(lines.readline(), 16):
-            frame = json.loads(lines.read(size))
+            for line in lines.read(size).splitlines():
+                frame = json.loads(line)
+                rows += len(frame["hits"]) if frame["frame"] == "hits" else 0
             lines.readline()
-            rows += len(frame["hits"]) if frame["frame"] == "hits" else 0
         lines.readline()
         return rows
 

@@ -6,7 +6,7 @@ They are msgspec structs, encoded to JSON in C, so that what an answer costs is 
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 Status = Literal["created", "duplicate", "revised", "forgotten"]
 
@@ -142,10 +142,14 @@ class HitsFrame(Struct, frozen=True, kw_only=True, tag_field="frame", tag="hits"
     hits: Annotated[list[Hit], Meta(description="The next hits, best first.")]
 
 
-class EncodedHitsFrame(Struct, frozen=True, kw_only=True, tag_field="frame", tag="hits"):
-    """A `HitsFrame` whose hits are JSON already."""
+class EncodedHitsFrames(Struct, frozen=True):
+    """One `HitsFrame` or more, whose hits are JSON already: for each frame its objects, joined by commas."""
 
-    hits: list[Raw]
+    batches: tuple[bytes, ...]
+
+    def encode(self) -> list[bytes]:
+        """Return each frame as JSON."""
+        return [b'{"frame":"hits","hits":[%b]}' % objects for objects in self.batches]
 
 
 class HeartbeatFrame(Struct, frozen=True, tag_field="frame", tag="heartbeat"):
@@ -168,7 +172,7 @@ class ErrorFrame(Struct, frozen=True, kw_only=True, tag_field="frame", tag="erro
 Frame = HitsFrame | HeartbeatFrame | EndFrame | ErrorFrame
 """What a reader of a stream gets."""
 
-SentFrame = Frame | EncodedHitsFrame
+SentFrame = Frame | EncodedHitsFrames
 """What is sent: the same, but for hits that are JSON already."""
 
 

@@ -20,7 +20,7 @@ from recollect.adapters.registry import create_adapter
 from recollect.adapters.versions import Action
 from recollect.embeddings import Embedder, EmbedderSettings, create_embedder
 from recollect.service.answers import (
-    EncodedHitsFrame,
+    EncodedHitsFrames,
     EndFrame,
     HistoryAnswer,
     HitsFrame,
@@ -282,7 +282,7 @@ class MemoryService:
 
     def find_similar_encoded(
         self, request: SearchRequest
-    ) -> AsyncGenerator[HitsFrame | EncodedHitsFrame | EndFrame, None]:
+    ) -> AsyncGenerator[HitsFrame | EncodedHitsFrames | EndFrame, None]:
         """Stream as `find_similar` does, with hits that are JSON already where the store can give them so.
 
         It is for passing a stream on: the frames encode to the same JSON, at a fraction of the cost.

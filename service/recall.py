@@ -8,7 +8,6 @@ from time import perf_counter
 
 import msgspec
 import numpy as np
-from msgspec import Raw
 
 from recollect.adapters.filters import parse_filter
 from recollect.adapters.port import (
@@ -24,7 +23,7 @@ from recollect.adapters.port import (
 )
 from recollect.adapters.versions import Vector, Version
 from recollect.service.answers import (
-    EncodedHitsFrame,
+    EncodedHitsFrames,
     EndFrame,
     HistoryAnswer,
     Hit,
@@ -143,7 +142,7 @@ class Recalling:
 
     async def encoded_frames(
         self, request: SearchRequest
-    ) -> AsyncGenerator[HitsFrame | EncodedHitsFrame | EndFrame, None]:
+    ) -> AsyncGenerator[HitsFrame | EncodedHitsFrames | EndFrame, None]:
         """Stream hits as JSON where that can be done; see `MemoryService.find_similar_encoded`."""
         encoded = self._parts.encoded
         plain = request.view == "summary" and not (request.include_provenance or request.explain)
@@ -157,10 +156,10 @@ class Recalling:
         with self._parts.telemetry.operation("find_similar") as operation:
             query = await self._query(request, operation)
             async with aclosing(encoded.find_similar_encoded(query)) as batches:
-                async for batch in batches:
+                async for found in batches:
                     operation.part("search")
-                    count += len(batch)
-                    yield EncodedHitsFrame(hits=list(map(Raw, batch)))
+                    count += found.count
+                    yield EncodedHitsFrames(found.batches)
                     operation.part("send")
             yield EndFrame(hits=count, elapsed_ms=round(operation.elapsed_ms, 3))
 

@@ -1,7 +1,7 @@
 """The adapter: the port's methods over an open store. Disk and processor work runs in threads, never on the loop."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence, Sized
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from recollect.adapters.port import (
     CheckReport,
     Commit,
     CommitReceipt,
+    EncodedMatches,
     Match,
     Projection,
     ProvenanceStorageAdapter,
@@ -40,6 +41,7 @@ INLINE_PUTS_MAX = 8
 
 HISTORY_BATCH = 256
 _T = TypeVar("_T")
+_Batch = TypeVar("_Batch", bound=Sized)
 
 
 def from_url(url: str) -> "FileAdapter":
@@ -54,7 +56,7 @@ def from_url(url: str) -> "FileAdapter":
     return FileAdapter(Path(path))
 
 
-class Relay(Generic[_T]):
+class Relay(Generic[_Batch]):
     """An iterator of groups of batches that worker threads advance in turn, until the consumer has gone.
 
     Attributes:
@@ -62,15 +64,15 @@ class Relay(Generic[_T]):
         finished: Whether it is known that no group follows.
     """
 
-    def __init__(self, make: Callable[[Event], Iterator[list[list[_T]]]], batch_size: int, limit: int | None) -> None:
+    def __init__(self, make: Callable[[Event], Iterator[list[_Batch]]], batch_size: int, limit: int | None) -> None:
         self.gone = Event()
         self.finished = False
         self._make = make
-        self._iterator: Iterator[list[list[_T]]] | None = None
+        self._iterator: Iterator[list[_Batch]] | None = None
         self._batch_size = batch_size
         self._left = limit
 
-    def turn(self) -> list[list[_T]]:
+    def turn(self) -> list[_Batch]:
         """Return the next group; empty at the end."""
         if self._iterator is None:
             self._iterator = self._make(self.gone)
@@ -192,7 +194,7 @@ class FileAdapter(ProvenanceStorageAdapter):
     def scan(self, scan: Scan) -> AsyncGenerator[Sequence[Version], None]:
         """Stream versions in order; see the port."""
 
-        def start(store: OpenStore) -> tuple[Executor, Relay[Version]]:
+        def start(store: OpenStore) -> tuple[Executor, Relay[list[Version]]]:
             work = partial(store.searcher.scan, store.reader, scan)
             return store.searches, Relay(work, scan.batch_size, scan.limit)
 
@@ -201,16 +203,16 @@ class FileAdapter(ProvenanceStorageAdapter):
     def find_similar(self, query: SimilarityQuery) -> AsyncGenerator[Sequence[Match], None]:
         """Stream matches, best first; see the port."""
 
-        def start(store: OpenStore) -> tuple[Executor, Relay[Match]]:
+        def start(store: OpenStore) -> tuple[Executor, Relay[list[Match]]]:
             work = partial(store.searcher.find_similar, store.reader, query)
             return store.searches, Relay(work, query.batch_size, query.limit)
 
         return self._stream(start)
 
-    def find_similar_encoded(self, query: SimilarityQuery) -> AsyncGenerator[Sequence[bytes], None]:
+    def find_similar_encoded(self, query: SimilarityQuery) -> AsyncGenerator[EncodedMatches, None]:
         """Stream matches as JSON; see `recollect.adapters.port.EncodedSearch`."""
 
-        def start(store: OpenStore) -> tuple[Executor, Relay[bytes]]:
+        def start(store: OpenStore) -> tuple[Executor, Relay[EncodedMatches]]:
             work = partial(store.searcher.find_similar_encoded, store.reader, query)
             return store.searches, Relay(work, query.batch_size, query.limit)
 
@@ -225,11 +227,13 @@ class FileAdapter(ProvenanceStorageAdapter):
             store, store.searches, lambda: store.searcher.count(store.reader, read_point, namespaces, matching)
         )
 
-    async def _stream(self, start: Callable[[OpenStore], tuple[Executor, Relay[_T]]]) -> AsyncGenerator[list[_T], None]:
+    async def _stream(
+        self, start: Callable[[OpenStore], tuple[Executor, Relay[_Batch]]]
+    ) -> AsyncGenerator[_Batch, None]:
         """Advance a relay in worker threads, one group ahead of the consumer and no further."""
         store = self._opened()
         pool, relay = start(store)
-        ahead: asyncio.Future[list[list[_T]]] | None = None
+        ahead: asyncio.Future[list[_Batch]] | None = None
         try:
             group = await self._run(store, pool, relay.turn)
             while group:
@@ -267,7 +271,7 @@ class FileAdapter(ProvenanceStorageAdapter):
                 versions=state.row,
                 last_position=state.position,
                 bytes_on_disk=durable.size_on_disk(self._folder),
-                notes=(*store.notes, *store.maintenance.problems),
+                notes=(*store.notes, *store.maintenance.problems, *store.searcher.notes),
             )
 
         return await self._run(store, store.lookups, work)

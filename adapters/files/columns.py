@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from recollect.adapters.files.growable import Growable
 from recollect.adapters.files.records import damaged
+from recollect.adapters.files.shown import ShownPack
 
 NEVER = 2**63 - 1
 NO_TIME = -(2**63)
@@ -79,8 +80,9 @@ def text_number(text: str | None) -> int:
 class Columns:
     """The columns of one open store. `refresh` is called by one thread at a time; snapshots are read by any."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: ShownPack) -> None:
         self.lock = Lock()
+        self.shown = shown
         self.branches, self.namespaces, self.kinds, self.actors = Codes(), Codes(), Codes(), Codes()
         self.arrays = {
             name: Growable(dtype)
@@ -157,6 +159,7 @@ class Columns:
         self.any_system = any(namespace.startswith("_") for namespace in self.namespaces.of)
         self.any_windows = self.any_windows or max(slots) > 1
         self._supersede(replaces, fields["position"])
+        self.shown.extend(heads)
         # Last: its length is what `rows` says.
         self.arrays["position"].extend(fields["position"])
 
@@ -197,6 +200,7 @@ class Snapshot:
         self.slots = int(self["first_slot"][-1] + self["slots"][-1]) if self.rows else 0
         self.one_slot_each = self.slots == self.rows and not columns.any_windows
         self.any_windows = columns.any_windows
+        self.shown = columns.shown.view()
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._arrays[name]

@@ -15,6 +15,7 @@ from zlib import crc32
 import msgspec
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from recollect.adapters.errors import InvalidRequestError, InvalidVectorError, StoreDamagedError
 from recollect.adapters.files.provenance import line_start
@@ -236,21 +237,29 @@ def _rest(version: Version) -> _Rest:
     )
 
 
-def cut_matches(heads: Sequence[bytes], scores: Sequence[float]) -> list[bytes]:
-    """Return matches as JSON, cut out of heads: up to the position, which no text in JSON can look like.
+def shown_part(head: bytes) -> bytes:
+    """Return of a head what a match shows, without braces: up to the position, which no text in JSON can look like."""
+    return head[1 : head.index(b',"position":')]
 
-    All scores are written in one call; a stream of many matches is made of little else than this.
-    """
-    written = _ENCODER.encode(scores)[1:-1].split(b",")
+
+def encode_scores(scores: NDArray[np.float64]) -> list[bytes]:
+    """Return scores as JSON numbers, written in one call."""
+    return _ENCODER.encode(scores.tolist())[1:-1].split(b",") if len(scores) else []
+
+
+def cut_matches(heads: Sequence[bytes], scores: NDArray[np.float64]) -> list[bytes]:
+    """Return matches as JSON objects, cut out of heads."""
     return [
-        b'{"score":%b,%b}' % (score, head[1 : head.index(b',"position":')])
-        for head, score in zip(heads, written, strict=True)
+        b'{"score":%b,%b}' % (score, shown_part(head)) for head, score in zip(heads, encode_scores(scores), strict=True)
     ]
 
 
-def encode_matches(versions: Sequence[Version], scores: Sequence[float]) -> list[bytes]:
-    """Return matches as JSON, from versions."""
-    return cut_matches([_ENCODER.encode(_shown(version))[:-1] + b',"position":' for version in versions], scores)
+def encode_matches(versions: Sequence[Version], scores: NDArray[np.float64]) -> list[bytes]:
+    """Return matches as JSON objects, from versions."""
+    return [
+        b'{"score":%b,%b' % (score, _ENCODER.encode(_shown(version))[1:])
+        for version, score in zip(versions, encode_scores(scores), strict=True)
+    ]
 
 
 def _body(version: Version) -> bytes:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from itertools import repeat
+from pathlib import Path
 from threading import Event
 from typing import Literal, TypeVar
 from uuid import UUID
@@ -16,16 +17,20 @@ from recollect.adapters.files.metadata import MetadataColumns
 from recollect.adapters.files.ordering import MICRO, Indexes, by_score, micro_scores, scan_order
 from recollect.adapters.files.records import check_sparse, check_vectors, cut_matches, encode_matches
 from recollect.adapters.files.selection import Mask, Selection
+from recollect.adapters.files.shown import ShownPack
 from recollect.adapters.files.similarity import DenseRanking
 from recollect.adapters.files.sparse import SparseIndex, sparse_scores
 from recollect.adapters.files.vectors import VectorPacks
 from recollect.adapters.filters import Filter
 from recollect.adapters.fusion import candidates_of, reciprocal_rank_fusion
-from recollect.adapters.port import Match, ReadPoint, Scan, SimilarityQuery
+from recollect.adapters.port import EncodedMatches, Match, ReadPoint, Scan, SimilarityQuery
 from recollect.adapters.versions import SparseVector, Vector, Version
 
 CHUNK_ROWS = 1_024
 """How many versions are read from the catalog at a time, once a consumer has taken the first batch."""
+
+RELEASE_ROWS = 32_768
+"""After so many rows a stream lets go of the memory that their heads were read into."""
 
 _T = TypeVar("_T")
 ReaderOfThread = Callable[[], RowReader]
@@ -41,13 +46,23 @@ class AbandonedError(Exception):
 class Searcher:
     """The columns, indexes and packs of one open store, shared by all searches."""
 
-    def __init__(self, vectors: VectorPacks, dimension: int, helpers: Executor) -> None:
+    def __init__(self, folder: Path, vectors: VectorPacks, dimension: int, helpers: Executor) -> None:
         self._vectors = vectors
         self._helpers = helpers
         self._dimension = dimension
-        self._columns = Columns()
+        self._shown = ShownPack(folder)
+        self._columns = Columns(self._shown)
         self._metadata = MetadataColumns()
         self._sparse = SparseIndex()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is degraded, as sentences."""
+        return () if self._shown.problem is None else (self._shown.problem,)
+
+    def close(self) -> None:
+        """Give back what the searches held; none runs any more."""
+        self._shown.close()
 
     def snapshot(self, reader: ReaderOfThread) -> Snapshot:
         """Return the newest committed state."""
@@ -111,21 +126,32 @@ class Searcher:
 
     def find_similar_encoded(
         self, reader: ReaderOfThread, query: SimilarityQuery, gone: Event
-    ) -> Iterator[list[list[bytes]]]:
-        """Yield what `find_similar` does, each match as JSON; a search by meaning alone makes no objects for it."""
+    ) -> Iterator[list[EncodedMatches]]:
+        """Yield what `find_similar` does, as JSON; a search by meaning alone makes no objects for it."""
         if query.dense is None or query.sparse is not None:
             for group in self.find_similar(reader, query, gone):
-                yield [encode_matches([m.version for m in batch], [m.score for m in batch]) for batch in group]
+                found = [match for batch in group for match in batch]
+                scores = np.array([match.score for match in found])
+                yield [encoded_batches(encode_matches([m.version for m in found], scores), query.batch_size)]
             return
         dense = check_query(query.dense, self._dimension)
         snapshot = self.snapshot(reader)
         mask = self._select(reader, snapshot, query.read_point, query.namespaces, query.filter)
         first = query.batch_size if query.limit is None else max(query.limit, 0)
         runs = limited(self._meanings(snapshot, mask, dense, first, gone), query.limit, query.threshold)
+        unreleased = 0
         for rows, micro in _parts_scored(runs, query.batch_size):
             _check(gone)
-            heads = reader().heads((rows + 1).tolist())
-            yield split(cut_matches(heads, (micro / MICRO).tolist()), query.batch_size)
+            scores = micro / MICRO
+            if snapshot.shown is None:
+                heads = reader().heads((rows + 1).tolist())
+                yield [encoded_batches(cut_matches(heads, scores), query.batch_size)]
+                continue
+            yield [EncodedMatches(snapshot.shown.batches(rows, scores, query.batch_size), len(rows))]
+            unreleased += len(rows)
+            if unreleased > RELEASE_ROWS:
+                snapshot.shown.release()
+                unreleased = 0
 
     def _meanings(self, snapshot: Snapshot, mask: Mask, dense: Vector, first: int, gone: Event) -> Runs:
         return DenseRanking(snapshot, self._vectors, dense, lambda: _check(gone), self._helpers).runs(mask, first)
@@ -229,6 +255,12 @@ def _parts_scored(runs: Runs, batch_size: int) -> Runs:
 
 def _parts(runs: Iterator[Indexes], batch_size: int) -> Iterator[Indexes]:
     yield from (rows for rows, _ in _parts_scored(((rows, rows) for rows in runs), batch_size))
+
+
+def encoded_batches(matches: Sequence[bytes], batch_size: int) -> EncodedMatches:
+    """Return matches, each a JSON object, as batches of them."""
+    starts = range(0, len(matches), batch_size)
+    return EncodedMatches(tuple(b",".join(matches[start : start + batch_size]) for start in starts), len(matches))
 
 
 def split(items: list[_T], size: int) -> list[list[_T]]:

@@ -14,7 +14,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from recollect.service.answers import ErrorFrame, HeartbeatFrame, SentFrame
+from recollect.service.answers import EncodedHitsFrames, ErrorFrame, HeartbeatFrame, SentFrame
 from recollect.service.errors import problem_of
 from recollect.service.http.middleware import request_id_of
 from recollect.service.logs import log_failure
@@ -28,12 +28,16 @@ _SERVER_ERROR = 500
 
 
 def encode_line(frame: SentFrame) -> bytes:
-    """Return a frame as a line of NDJSON."""
+    """Return a frame as a line of NDJSON, or several as lines."""
+    if isinstance(frame, EncodedHitsFrames):
+        return b"".join([b"%b\n" % encoded for encoded in frame.encode()])
     return _encoder.encode(frame) + b"\n"
 
 
 def encode_event(frame: SentFrame) -> bytes:
-    """Return a frame as a server-sent event, named as the frame is."""
+    """Return a frame as a server-sent event, named as the frame is, or several as events."""
+    if isinstance(frame, EncodedHitsFrames):
+        return b"".join([b"event: hits\ndata: %b\n\n" % encoded for encoded in frame.encode()])
     name = frame.__struct_config__.tag
     return b"event: %s\ndata: %s\n\n" % (str(name).encode(), _encoder.encode(frame))
 

@@ -23,6 +23,7 @@ from recollect.service.errors import (
     MemoryNotFoundError,
     ReservedNamespaceError,
 )
+from recollect.service.http.streams import encode_line
 
 NOWHERE = "11111111-2222-3333-4444-555555555555"
 DAY = timedelta(days=1)
@@ -269,9 +270,8 @@ async def test_a_history_shows_who_changed_what_newest_first(memory: MemoryServi
 
 async def _encoded(memory: MemoryService, request: SearchRequest) -> tuple[list[Any], list[str]]:
     frames = [frame async for frame in memory.find_similar_encoded(request)]
-    return [msgspec.json.decode(msgspec.json.encode(frame)) for frame in frames[:-1]], [
-        type(f).__name__ for f in frames
-    ]
+    lines = [line for frame in frames[:-1] for line in encode_line(frame).splitlines()]
+    return list(map(msgspec.json.decode, lines)), [type(frame).__name__ for frame in frames]
 
 
 @pytest.mark.parametrize(
@@ -291,5 +291,5 @@ async def test_hits_are_made_into_objects_only_where_that_is_needed(memory: Memo
     _, similar = await _encoded(memory, SearchRequest(memory_id=ids[0]))
     await memory.remember(NewMemory(content="w", kind="working"))
     _, with_working_memory = await _encoded(memory, SearchRequest(text="memory"))
-    assert plain == ["EncodedHitsFrame", "EndFrame"]
+    assert plain == ["EncodedHitsFrames", "EndFrame"]
     assert similar == with_working_memory == ["HitsFrame", "EndFrame"]

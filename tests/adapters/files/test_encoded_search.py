@@ -1,5 +1,7 @@
 """Matches as JSON say what the matches say, whatever is in them."""
 
+import errno
+import os
 from typing import Any
 
 import msgspec
@@ -7,8 +9,9 @@ import numpy as np
 import pytest
 
 from recollect.adapters.files import FileAdapter
-from recollect.adapters.port import Commit, EncodedSearch, Match, Put, SimilarityQuery
-from recollect.adapters.testing.values import NEWEST, a_version
+from recollect.adapters.files.shown import ShownPack
+from recollect.adapters.port import Commit, EncodedMatches, EncodedSearch, Match, Put, SimilarityQuery
+from recollect.adapters.testing.values import NEWEST, a_commit, a_version
 from recollect.adapters.versions import SparseVector
 
 QUERY = np.array([0.6, 0.8, 0, 0, 0, 0, 0, 0], dtype=np.float32)
@@ -48,6 +51,12 @@ def _said(match: Match) -> dict[str, Any]:
     }
 
 
+def _decoded(found: EncodedMatches) -> list[list[dict[str, Any]]]:
+    batches = [msgspec.json.decode(b"[%b]" % batch) for batch in found.batches]
+    assert sum(map(len, batches)) == found.count
+    return batches
+
+
 @pytest.mark.parametrize("limit", [None, 7])
 @pytest.mark.parametrize(
     "asked", [{"dense": QUERY}, {"sparse": TERMS}, {"dense": QUERY, "sparse": TERMS}], ids=["dense", "terms", "fused"]
@@ -58,7 +67,7 @@ async def test_encoded_matches_say_what_matches_say_in_the_same_batches(
     await _fill(adapter)
     query = SimilarityQuery(read_point=NEWEST, limit=limit, batch_size=6, **asked)
     said = [[_said(match) for match in batch] async for batch in adapter.find_similar(query)]
-    encoded = [[msgspec.json.decode(match) for match in batch] async for batch in adapter.find_similar_encoded(query)]
+    encoded = [batch async for found in adapter.find_similar_encoded(query) for batch in _decoded(found)]
     for batch in encoded:
         for match in batch:
             match.pop("created_at")
@@ -70,8 +79,9 @@ async def test_an_encoded_match_says_when_the_memory_came_about(adapter: FileAda
     query = SimilarityQuery(read_point=NEWEST, dense=QUERY, limit=None)
     times = {
         match["id"]: match["created_at"]
-        async for batch in adapter.find_similar_encoded(query)
-        for match in map(msgspec.json.decode, batch)
+        async for found in adapter.find_similar_encoded(query)
+        for batch in _decoded(found)
+        for match in batch
     }
     assert [times[a_version(number).memory_id] for number in range(4)] == [
         None,  # before the year 1
@@ -83,3 +93,29 @@ async def test_an_encoded_match_says_when_the_memory_came_about(adapter: FileAda
 
 def test_the_file_backend_has_the_power(adapter: FileAdapter) -> None:
     assert isinstance(adapter, EncodedSearch)
+
+
+async def test_memories_that_come_later_are_in_the_next_stream(adapter: FileAdapter) -> None:
+    await _fill(adapter)
+    query = SimilarityQuery(read_point=NEWEST, dense=QUERY, limit=None)
+    before = sum([found.count async for found in adapter.find_similar_encoded(query)])
+    await adapter.commit(a_commit(a_version(900, summary="later", vectors=QUERY[None, :])))
+    found = [_decoded(found)[0][0] async for found in adapter.find_similar_encoded(query)]
+    assert (before, found[0]["summary"]) == (40, "later")
+
+
+async def test_without_room_for_the_pack_a_stream_says_the_same_and_the_store_says_why_it_is_slow(
+    adapter: FileAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(ShownPack, "_write", full)
+    await _fill(adapter)
+    query = SimilarityQuery(read_point=NEWEST, dense=QUERY, limit=None, batch_size=6)
+    said = [[_said(match) for match in batch] async for batch in adapter.find_similar(query)]
+    encoded = [batch async for found in adapter.find_similar_encoded(query) for batch in _decoded(found)]
+    assert [[match["id"] for match in batch] for batch in encoded] == [
+        [match["id"] for match in batch] for batch in said
+    ]
+    assert "free some space" in " ".join((await adapter.status()).notes)

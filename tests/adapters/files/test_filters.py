@@ -16,6 +16,7 @@ from recollect.adapters.files.metadata import MetadataColumns
 from recollect.adapters.files.provenance import ProvenancePacks
 from recollect.adapters.files.records import prepare
 from recollect.adapters.files.selection import Selection
+from recollect.adapters.files.shown import ShownPack
 from recollect.adapters.files.transaction import Transaction
 from recollect.adapters.files.vectors import VectorPacks
 from recollect.adapters.filters import Equals, Filter, OneOf, Range, matches
@@ -50,6 +51,10 @@ def selected(connection: sqlite3.Connection, columns: Columns, metadata: Metadat
     return mask
 
 
+def no_columns() -> Columns:
+    return Columns(ShownPack(NOWHERE))
+
+
 versions = st.lists(strategies.version_fields(), max_size=8).map(
     lambda drawn: [a_version(number, **fields) for number, fields in enumerate(drawn)]
 )
@@ -59,7 +64,7 @@ versions = st.lists(strategies.version_fields(), max_size=8).map(
 def test_a_filter_selects_what_it_matches_also_as_versions_are_added(
     first: list[Version], wanted: list[Filter], later: list[Version]
 ) -> None:
-    connection, columns, metadata = a_catalog(first), Columns(), MetadataColumns()
+    connection, columns, metadata = a_catalog(first), no_columns(), MetadataColumns()
     later = [a_version(100 + at, **_fields(version)) for at, version in enumerate(later)]
     for condition in wanted:
         expected = [matches(condition, version) for version in first]
@@ -84,7 +89,7 @@ LARGE = (2**53, 2**53 + 1, 2**53 + 2, -(2**53) - 1, 2**63 - 1, float(2**53), 900
 def test_numbers_that_a_float_cannot_hold_compare_exactly(held: list[float], one: float, other: float) -> None:
     field = ("metadata", "n")
     memories = [a_version(at, metadata={"n": [value, 1]}) for at, value in enumerate(held)]
-    connection, columns, metadata = a_catalog(memories), Columns(), MetadataColumns()
+    connection, columns, metadata = a_catalog(memories), no_columns(), MetadataColumns()
     for condition in (
         Equals(field, one),
         OneOf(field, (one, other)),
@@ -101,7 +106,7 @@ def test_numbers_that_a_float_cannot_hold_compare_exactly(held: list[float], one
 @pytest.mark.parametrize("name", ["created_at", "expires_at", "importance", "kind", "tags", "key", "metadata"])
 def test_a_value_of_no_use_for_a_field_selects_nothing_that_it_does_not_match(name: str, value: Any) -> None:
     memories = [a_version(1, tags=("1767225600001",)), a_version(2, expires_at_ms=5, importance=0.5, metadata={"x": 1})]
-    connection, columns, metadata = a_catalog(memories), Columns(), MetadataColumns()
+    connection, columns, metadata = a_catalog(memories), no_columns(), MetadataColumns()
     field = (name, "x") if name == "metadata" else (name,)
     for condition in (Equals(field, value), OneOf(field, (value, value))):
         expected = [matches(condition, memory) for memory in memories]
@@ -113,5 +118,5 @@ def test_an_unknown_field_is_an_error() -> None:
     connection = a_catalog([a_version(1)])
     for condition in (Equals(("colour",), "red"), Range(("colour",), gt=1)):
         with pytest.raises(FilterError, match="colour"):
-            selected(connection, Columns(), MetadataColumns(), condition)
+            selected(connection, no_columns(), MetadataColumns(), condition)
     connection.close()
