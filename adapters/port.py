@@ -179,6 +179,14 @@ class Cursor(Struct, frozen=True):
     number: int = 0
 
 
+class Segment(Struct, frozen=True):
+    """A stretch of a branch: what was written on it after one position and up to another, inclusive."""
+
+    branch: str
+    after: int = 0
+    up_to: int = POSITION_MAX
+
+
 class Scan(Struct, frozen=True, kw_only=True):
     """A walk over versions in order.
 
@@ -186,6 +194,8 @@ class Scan(Struct, frozen=True, kw_only=True):
         read_point: From where to look; None walks every version of every branch, tombstones included.
         namespaces: Only these; None means all but the system's, whose names start with `_`.
         filter: Only versions that it matches.
+        segments: Only versions that were written on one of these; None means anywhere. It is how differences between
+            branches are found without walking what they share.
         order: What to sort by.
         descending: Largest first; ties are then reversed too.
         after: Where to go on.
@@ -197,6 +207,7 @@ class Scan(Struct, frozen=True, kw_only=True):
     read_point: ReadPoint | None
     namespaces: tuple[str, ...] | None = None
     filter: Filter | None = None
+    segments: tuple[Segment, ...] | None = None
     order: Order = Order.POSITION
     descending: bool = False
     after: Cursor | None = None

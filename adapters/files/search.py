@@ -91,6 +91,8 @@ class Searcher:
         """Yield groups of batches of a scan; a group is what one turn of a worker reads."""
         snapshot = self.snapshot(reader)
         mask = self._select(reader, snapshot, scan.read_point, scan.namespaces, scan.filter)
+        if scan.segments is not None:
+            mask &= Selection(snapshot, self._metadata, reader().connection).written_on(scan.segments)
         order = scan_order(snapshot, mask, scan)
         for part in _parts(iter([order]), scan.batch_size):
             _check(gone)

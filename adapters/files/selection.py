@@ -14,7 +14,7 @@ from recollect.adapters.errors import FilterError
 from recollect.adapters.files.columns import NO_TIME, Codes, Snapshot, text_number
 from recollect.adapters.files.metadata import MetadataColumns, PathColumn, is_exact, range_mask
 from recollect.adapters.filters import And, Equals, Exists, FieldPath, Filter, Not, OneOf, Or, Range, Scalar, is_number
-from recollect.adapters.port import ReadPoint
+from recollect.adapters.port import ReadPoint, Segment
 
 Mask = NDArray[np.bool_]
 _NO_ROWS = np.empty(0, dtype=np.int64)
@@ -47,6 +47,18 @@ class Selection:
             mask &= ~self._snapshot["system"]
         if condition is not None:
             mask &= self.matching(condition)
+        return mask
+
+    def written_on(self, segments: Sequence[Segment]) -> Mask:
+        """Return which versions were written on one of some stretches of branches."""
+        snapshot = self._snapshot
+        mask = self._none()
+        for segment in segments:
+            # Rows follow the order of commits, so a stretch of positions is a stretch of rows.
+            first = int(np.searchsorted(snapshot["position"], segment.after, side="right"))
+            last = int(np.searchsorted(snapshot["position"], segment.up_to, side="right"))
+            code = snapshot.columns.branches.of.get(segment.branch, -1)
+            mask[first:last] |= snapshot["branch"][first:last] == code
         return mask
 
     def visible(self, read_point: ReadPoint) -> Mask:

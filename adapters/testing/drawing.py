@@ -5,6 +5,7 @@ from typing import Any
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from recollect.adapters.clock import POSITION_MAX
 from recollect.adapters.port import (
     BranchSpan,
     Commit,
@@ -17,6 +18,7 @@ from recollect.adapters.port import (
     Put,
     ReadPoint,
     Scan,
+    Segment,
     SimilarityQuery,
     VersionIs,
 )
@@ -69,6 +71,14 @@ def some_namespaces(data: st.DataObject) -> tuple[str, ...] | None:
     return data.draw(st.one_of(st.none(), st.just(strategies.NAMESPACES), several), label="namespaces")
 
 
+def some_segments(data: st.DataObject, both: SideBySide) -> tuple[Segment, ...] | None:
+    """Draw stretches of branches: mostly none given, or a few that may overlap or hold nothing."""
+    bounds = st.sampled_from([0, *both.positions(), POSITION_MAX])
+    branches = st.sampled_from((*sorted(both.lineages), "no such branch"))
+    several = st.lists(st.builds(Segment, branches, bounds, bounds), max_size=3).map(tuple)
+    return data.draw(st.one_of(st.none(), st.none(), several), label="segments")
+
+
 def a_scan(data: st.DataObject, both: SideBySide) -> Scan:
     """Draw a walk over versions, perhaps from a cursor on."""
     order = data.draw(st.sampled_from(Order), label="order")
@@ -77,6 +87,7 @@ def a_scan(data: st.DataObject, both: SideBySide) -> Scan:
         read_point=None if everywhere else a_read_point(data, both),
         namespaces=some_namespaces(data),
         filter=data.draw(FILTERS, label="filter"),
+        segments=some_segments(data, both),
         order=order,
         descending=data.draw(st.booleans(), label="descending"),
         after=data.draw(

@@ -58,6 +58,7 @@ from recollect.adapters.testing.semantics import (
     selected,
     validate_terms,
     validate_vectors,
+    written_on,
 )
 from recollect.adapters.versions import Version, VersionRef
 
@@ -142,7 +143,9 @@ class ModelAdapter(ProvenanceStorageAdapter):
     async def scan(self, scan: Scan) -> AsyncGenerator[Sequence[Version], None]:
         """See the port."""
         place = ORDERS[scan.order]
-        found = sorted(self._select(scan.read_point, scan.namespaces, scan.filter), key=place, reverse=scan.descending)
+        there = self._select(scan.read_point, scan.namespaces, scan.filter)
+        meant = [version for version in there if scan.segments is None or written_on(version, scan.segments)]
+        found = sorted(meant, key=place, reverse=scan.descending)
         if scan.after is not None:
             end = place_of(scan.after)
             found = [

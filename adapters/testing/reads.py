@@ -16,6 +16,7 @@ from recollect.adapters.port import (
     ProvenanceStorageAdapter,
     ReadPoint,
     Scan,
+    Segment,
     Selector,
 )
 from recollect.adapters.testing.base import ConformanceBase
@@ -277,6 +278,34 @@ class ScanTests(ConformanceBase):
         found = await collected(adapter.scan(Scan(read_point=None)))
         assert refs(found) == [first.ref, a_version(2).ref, revised.version.ref, VersionRef(memory_id(2), MAIN, 2)]
         assert [version.forgotten for version in found] == [False, False, False, True]
+
+    async def test_a_scan_of_segments_walks_what_was_written_on_them_and_nothing_else(
+        self, adapter: ProvenanceStorageAdapter
+    ) -> None:
+        one = a_version(1)
+        first = (await adapter.commit(a_commit(one, a_version(2)))).position
+        second = (await adapter.commit(a_commit(revision_of(one)))).position
+        draft = (
+            await adapter.commit(a_commit(tombstone_of(one, branch="draft"), a_version(3, branch="draft")))
+        ).position
+
+        async def written(*segments: Segment, read_point: ReadPoint | None = None) -> list[tuple[str, str, int]]:
+            found = await collected(adapter.scan(Scan(read_point=read_point, segments=segments)))
+            return [(version.memory_id, version.branch, version.number) for version in found]
+
+        revised, forgotten, new = (memory_id(1), MAIN, 2), (memory_id(1), "draft", 2), (memory_id(3), "draft", 1)
+        assert await written(Segment(MAIN, first)) == [revised]
+        assert await written(Segment(MAIN, 0, first)) == [(memory_id(1), MAIN, 1), (memory_id(2), MAIN, 1)]
+        assert await written(Segment(MAIN, second)) == []
+        assert await written(Segment("draft", second, draft)) == [forgotten, new]
+        assert await written(Segment("draft"), Segment(MAIN, first), Segment(MAIN)) == [
+            (memory_id(1), MAIN, 1), (memory_id(2), MAIN, 1), revised, forgotten, new,
+        ]  # fmt: skip
+        assert await written(Segment("elsewhere")) == []
+        assert await written() == []
+        # Together with a read point, both must hold.
+        assert await written(Segment(MAIN), read_point=NEWEST) == [(memory_id(2), MAIN, 1), revised]
+        assert await written(Segment("draft"), read_point=NEWEST) == []
 
     async def test_system_namespaces_are_hidden_unless_they_are_named(self, adapter: ProvenanceStorageAdapter) -> None:
         await adapter.commit(

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from recollect.adapters.errors import InvalidVectorError
 from recollect.adapters.filters import Filter, matches
 from recollect.adapters.fusion import SCORE_DECIMALS
-from recollect.adapters.port import Cursor, Order, Projection, ReadPoint
+from recollect.adapters.port import Cursor, Order, Projection, ReadPoint, Segment
 from recollect.adapters.versions import SparseVector, Vector, Version
 
 Item = TypeVar("Item")
@@ -40,6 +40,13 @@ def selected(version: Version, namespaces: Sequence[str] | None, matching: Filte
     """Say whether a version is in the namespaces asked for, none of them the system's unless named, and matches."""
     there = not version.namespace.startswith("_") if namespaces is None else version.namespace in namespaces
     return there and (matching is None or matches(matching, version))
+
+
+def written_on(version: Version, segments: Iterable[Segment]) -> bool:
+    """Say whether a version was written on one of some stretches of branches."""
+    return any(
+        version.branch == segment.branch and segment.after < version.position <= segment.up_to for segment in segments
+    )
 
 
 def project(version: Version, projection: Projection) -> Version:
