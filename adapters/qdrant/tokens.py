@@ -1,0 +1,100 @@
+"""Tokens: what a version equals, as words that an index of keywords finds exactly.
+
+A token stands for one field with one value of one type, so that true is not 1 and "1" is not 1, while 1 is 1.0. It is
+a digest: no value can be too long, hold a character that an engine reads as its own, or be found by a look into the
+index. With 96 bits no two of a store's values meet by chance.
+"""
+
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from recollect.adapters.filters import FieldPath, Scalar, is_number, leaf_values
+from recollect.adapters.versions import Version
+
+DIGEST_BYTES = 12
+EXACT_INTEGER_MAX = 2**53
+"""Up to this size a float64, in which engines compare, holds every whole number."""
+
+_ENCODE = msgspec.json.Encoder().encode
+_TEXT_FIELDS = ("kind", "key", "actor", "source")
+
+
+def _digest(*parts: object) -> str:
+    return urlsafe_b64encode(blake2b(_ENCODE(parts), digest_size=DIGEST_BYTES).digest()).decode()
+
+
+def value_token(path: FieldPath, value: Scalar) -> str:
+    """Return the token of a field that has this value, or a list that holds it."""
+    if isinstance(value, bool):
+        return _digest(path, "truth", str(value))
+    if isinstance(value, int):
+        return _digest(path, "number", str(value))
+    if isinstance(value, float):
+        return _digest(path, "number", str(int(value)) if value.is_integer() else repr(value))
+    return _digest(path, "text", value)
+
+
+def exists_token(path: FieldPath) -> str:
+    """Return the token of a field that is there."""
+    return _digest(path, "there")
+
+
+def number_token(path: FieldPath) -> str:
+    """Return the token of a field that has a number, or a list that holds one."""
+    return _digest(path, "a number")
+
+
+def content_token(content_hash: str) -> str:
+    """Return the token of a version's content."""
+    return _digest("content", content_hash)
+
+
+def number_name(path: FieldPath) -> str:
+    """Return the name under which a payload holds the numbers of a path into the metadata."""
+    return f"n{blake2b(_ENCODE(path), digest_size=DIGEST_BYTES).hexdigest()}"
+
+
+def comparable(number: float) -> float:
+    """Return a number as engines hold it: a whole number of more than 53 bits as the nearest float."""
+    return number if -EXACT_INTEGER_MAX <= number <= EXACT_INTEGER_MAX else float(number)
+
+
+def _walk(metadata: Mapping[str, Any]) -> Iterator[tuple[FieldPath, list[Any]]]:
+    """Yield every path into the metadata with the values that a condition on it is tried on."""
+    left: list[tuple[FieldPath, Any]] = [(("metadata", name), node) for name, node in metadata.items()]
+    while left:
+        path, node = left.pop()
+        if isinstance(node, Mapping):
+            left += [((*path, name), inner) for name, inner in node.items()]
+        values = leaf_values(node)
+        if values:
+            yield path, values
+
+
+def tokens_of(version: Version) -> tuple[list[str], dict[str, list[float]]]:
+    """Return all tokens of a version, and the numbers of its metadata by the names of their paths.
+
+    Raises:
+        OverflowError: A number is too large for a float.
+    """
+    tokens = {content_token(version.content_hash)}
+    numbers: dict[str, list[float]] = {}
+    for name in _TEXT_FIELDS:
+        value = getattr(version, name)
+        if value is not None:
+            tokens |= {value_token((name,), value), exists_token((name,))}
+    if version.tags:
+        tokens.add(exists_token(("tags",)))
+        tokens.update(value_token(("tags",), tag) for tag in version.tags)
+    for path, values in _walk(version.metadata or {}):
+        tokens.add(exists_token(path))
+        tokens.update(value_token(path, value) for value in values if isinstance(value, str | int | float))
+        found = [comparable(value) for value in values if is_number(value)]
+        if found:
+            tokens.add(number_token(path))
+            numbers[number_name(path)] = found
+    return sorted(tokens), numbers
