@@ -86,7 +86,7 @@ def words_of(data: Path | None) -> list[str]:
 
 def texts_of_about(corpus: list[str], tokens: int, count: int) -> list[str]:
     """Cut texts of 60 to 140 per cent of `tokens` tokens, evenly spread, from places all over the corpus."""
-    tokenizer = WindowTokenizer(model_folder() / "tokenizer.json", window_tokens=256, overlap_tokens=0)
+    tokenizer = WindowTokenizer(model_folder() / "tokenizer.json", window_tokens=100_000, overlap_tokens=0)
     chance = random.Random(tokens)
     texts: list[str] = []
     while len(texts) < count:

@@ -29,11 +29,13 @@ from recollect.embeddings.export_cache import (
     read_export,
 )
 from recollect.embeddings.openvino_library import import_openvino, inference_precision
+from recollect.embeddings.openvino_shapes import FixedShapes
 from recollect.embeddings.protocol import Agreement, EmbedderStatus, Vectors
 from recollect.embeddings.tokenization import WindowTokenizer
 
 AGREEMENT_MEAN_MIN = 0.999
 AGREEMENT_WORST_MIN = 0.995
+INPUTS = ("input_ids", "attention_mask")
 _EXPORT_DEADLINE_S = 600
 _NAMES = {"bf16": "openvino-bf16", "f32": "openvino-fp32"}
 
@@ -66,10 +68,19 @@ class OpenVinoRuntime:
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
         try:
-            compiled = openvino.Core().compile_model(folder / GRAPH, "CPU", options)
+            core = openvino.Core()
+            graph = core.read_model(folder / GRAPH)
+            compiled = core.compile_model(graph, "CPU", options)
         except RuntimeError as error:
             raise ExportError(f"OpenVINO cannot compile {folder / GRAPH}: {error}") from error
         self._request = compiled.create_infer_request()
+
+        def compile_length(length: int) -> Any:
+            of_length = graph.clone()
+            of_length.reshape({name: [1, length] for name in INPUTS})
+            return core.compile_model(of_length, "CPU", options).create_infer_request()
+
+        self._fixed = FixedShapes(compile_length)
         self._tokenizer = WindowTokenizer(
             bundled.model_folder() / "tokenizer.json",
             window_tokens=bundled.WINDOW_TOKENS,
@@ -95,19 +106,22 @@ class OpenVinoRuntime:
         return self._tokenizer.windows(texts)
 
     def infer(self, windows: Sequence[list[int]]) -> Vectors:
-        """Compute one vector per window of token ids, padded to the longest of them.
+        """Compute one vector per window of token ids, padded to the longest of them, or to a length that is ready.
 
         Raises:
             InferenceError: OpenVINO failed.
         """
-        shape = (len(windows), max(map(len, windows)))
+        request, longest = self._request, max(map(len, windows))
+        if len(windows) == 1:
+            request, longest = self._fixed.request_for(longest) or (request, longest)
+        shape = (len(windows), longest)
         ids = np.zeros(shape, dtype=np.int64)
         mask = np.zeros(shape, dtype=np.int64)
         for row, window in enumerate(windows):
             ids[row, : len(window)] = window
             mask[row, : len(window)] = 1
         try:
-            answer = self._request.infer({"input_ids": ids, "attention_mask": mask}, share_inputs=True)
+            answer = request.infer(dict(zip(INPUTS, (ids, mask), strict=True)), share_inputs=True)
         except RuntimeError as error:
             raise InferenceError(f"OpenVINO failed on a batch of shape {shape}: {error}") from error
         vectors: Vectors = answer[0]
@@ -115,6 +129,7 @@ class OpenVinoRuntime:
 
     def close(self) -> None:
         """Free the compiled model."""
+        self._fixed.close()
         del self._request
 
 

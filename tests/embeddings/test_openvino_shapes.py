@@ -1,0 +1,87 @@
+"""Windows that come alone get graphs of their own length, few and only for lengths that come often."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from recollect.embeddings.openvino_runtime import OpenVinoRuntime, load_openvino_runtime
+from recollect.embeddings.openvino_shapes import KEPT_MAX, LENGTHS, USES_BEFORE, FixedShapes
+
+
+def until_ready(shapes: FixedShapes, tokens: int) -> tuple[object, int]:
+    """Ask as often as it takes to compile."""
+    while (found := shapes.request_for(tokens)) is None:
+        pass
+    return found
+
+
+def test_a_length_that_comes_often_gets_a_graph_of_the_next_larger_length() -> None:
+    shapes = FixedShapes(lambda length: f"graph of {length}")
+    assert until_ready(shapes, 17) == ("graph of 32", 32)
+    assert until_ready(shapes, 32) == ("graph of 32", 32)
+    shapes.close()
+
+
+def test_nothing_is_compiled_for_a_length_that_is_rare_or_longer_than_any_window() -> None:
+    compiled: list[int] = []
+    shapes = FixedShapes(compiled.append)
+    for _ in range(USES_BEFORE - 1):
+        assert shapes.request_for(10) is None
+    for _ in range(10 * USES_BEFORE):
+        assert shapes.request_for(LENGTHS[-1] + 1) is None
+    shapes.close()
+    assert compiled == []
+
+
+def test_there_are_few_graphs_and_the_one_used_the_longest_ago_gives_way() -> None:
+    shapes = FixedShapes(lambda length: length)
+    for length in LENGTHS[:KEPT_MAX]:
+        until_ready(shapes, length)
+    until_ready(shapes, LENGTHS[0])  # used again, so that the second is now the oldest
+    until_ready(shapes, LENGTHS[KEPT_MAX])
+    assert shapes.request_for(LENGTHS[0]) == (LENGTHS[0], LENGTHS[0])
+    assert shapes.request_for(LENGTHS[1]) is None
+    shapes.close()
+
+
+def test_where_a_graph_cannot_be_compiled_it_is_said_once_and_not_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tries: list[int] = []
+
+    def failing(length: int) -> object:
+        tries.append(length)
+        raise RuntimeError("no such shape")
+
+    shapes = FixedShapes(failing)
+    with caplog.at_level(logging.ERROR):
+        while not caplog.records:
+            assert shapes.request_for(10) is None
+        for _ in range(10 * USES_BEFORE):
+            assert shapes.request_for(10) is None
+    assert len(tries) == len(caplog.records) == 1
+
+
+@pytest.fixture(scope="module")
+def runtime() -> OpenVinoRuntime:
+    return load_openvino_runtime()
+
+
+def test_a_graph_of_fixed_length_gives_the_vectors_of_the_one_for_all_lengths(runtime: OpenVinoRuntime) -> None:
+    texts = [
+        "the ferries stopped in January",
+        "coffee without sugar, and then the long way home along the frozen harbour",
+    ]
+    for text in texts:
+        (windows,) = runtime.windows([text], query=False)
+        before = runtime.infer(windows)
+        for _ in range(USES_BEFORE):
+            runtime.infer(windows)
+        fixed = runtime._fixed
+        request, length = until_ready(fixed, len(windows[0]))
+        assert length > len(windows[0])
+        after = runtime.infer(windows)
+        assert float((before * after).sum()) > 0.9999
+        np.testing.assert_allclose(np.linalg.norm(after), 1.0, atol=1e-3)
+        assert request is not runtime._request
