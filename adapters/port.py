@@ -2,8 +2,9 @@
 
 A store holds immutable versions of memories. A commit adds versions, all or none, at one position in
 the order of commits; it never changes a version that is there, it only marks it as superseded on a
-branch. Reads look through a `ReadPoint`, a lineage of branches each up to a position, so that reading
-a branch, or reading as of a moment, is the same read with other bounds.
+branch. Only erasure takes something away: of an erased version nothing is left but a stub. Reads look
+through a `ReadPoint`, a lineage of branches each up to a position, so that reading a branch, or reading
+as of a moment, is the same read with other bounds.
 
 A backend implements `ProvenanceStorageAdapter` and proves itself with `recollect.adapters.testing`.
 """
@@ -128,7 +129,7 @@ class Put(Struct, frozen=True):
     """Adds a version.
 
     Attributes:
-        version: With everything it has; its position is given by the store.
+        version: With everything it has; its position is given by the store. A tombstone names its actor.
         supersedes: The version that it replaces on its branch: the one visible before, or None. It may
             have been written on another branch, from which this one was forked.
     """
@@ -145,12 +146,19 @@ class Commit(Struct, frozen=True, kw_only=True):
         preconditions: Checked together with the write; if one fails nothing is written.
         read_point: From where preconditions look.
         durability: `durable` survives power loss once acknowledged, `relaxed` survives a killed process only.
+        erases: Versions that were there before this commit and of which only a stub shall be left, as
+            `versions.stub_of` makes it: a tombstone that keeps the version's place in the order, so that the memory is
+            not seen from there, also not in the past. Every read that begins after the commit shows the stub; a stream
+            under way may show either. A stub may be erased again. What a backend still holds of the version in its files is gone after `compact()`.
+        position: The position to take, for copying a store as it is; None for the next one.
     """
 
     puts: tuple[Put, ...]
     preconditions: tuple[Precondition, ...] = ()
     read_point: ReadPoint
     durability: Literal["durable", "relaxed"] = "durable"
+    erases: tuple[VersionRef, ...] = ()
+    position: int | None = None
 
 
 class CommitReceipt(Struct, frozen=True):
@@ -367,8 +375,10 @@ class ProvenanceStorageAdapter(ABC):
         cancelled while it waits does not know whether the commit happened; ids make a retry harmless.
 
         Raises:
-            ConflictError: A precondition does not hold, or a version with the same ref is there already.
-            InvalidRequestError: Two puts are for the same memory and branch, or a text cannot be stored.
+            ConflictError: A precondition does not hold, a version with the same ref is there already, one that shall
+                be erased is not there, or the position asked for is not after the last one.
+            InvalidRequestError: Two puts are for the same memory and branch, a text cannot be stored, or a position
+                is beyond what a store can hold.
             InvalidVectorError: A vector is not finite, not of the store's dimension, or all zeros.
             StoreFullError: There is no space left.
             StoreBusyError: Another writer did not finish in time.
@@ -377,6 +387,19 @@ class ProvenanceStorageAdapter(ABC):
     @abstractmethod
     async def flush(self) -> None:
         """Make every acknowledged commit durable, the relaxed ones too."""
+
+    @abstractmethod
+    async def compact(self) -> None:
+        """Give back what erased versions took up: afterwards no byte of them is left in any file of the store.
+
+        That is their texts, names, vectors and terms, wherever a copy may lie: indexes, logs, free pages, caches on
+        disk. Reads and commits go on meanwhile, though they may wait. With nothing erased since the last time it
+        returns at once. Interrupted, it leaves a sound store, and the next call does the rest.
+
+        Raises:
+            StoreFullError: There is not enough space for what must be written anew.
+            StoreBusyError: Another process reads or writes for too long; call again later.
+        """
 
     @abstractmethod
     async def get(

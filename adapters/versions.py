@@ -96,7 +96,8 @@ class Version(Struct, frozen=True, kw_only=True, eq=False, gc=False, rename={"me
         content_hash: SHA-256 of the content and what identifies it, 64 hex digits; empty for a tombstone.
         actor: Who wrote this version; kept beside it so that filters need no provenance.
         source: From what, likewise.
-        forgotten: True for a tombstone: the memory was forgotten on this branch. It has no content or vectors.
+        forgotten: True for a tombstone: the memory was forgotten on this branch. It has no content or vectors. Without
+            an actor it is the stub that is left of an erased version.
         content: The text.
         content_type: `text/plain`, or `application/json` where content is a JSON document.
         metadata: The user's own fields.
@@ -134,3 +135,28 @@ class Version(Struct, frozen=True, kw_only=True, eq=False, gc=False, rename={"me
     def ref(self) -> VersionRef:
         """The name of this version."""
         return VersionRef(self.memory_id, self.branch, self.number)
+
+    @property
+    def erased(self) -> bool:
+        """Whether this is the stub of a version that was erased. A tombstone says who wrote it, a stub does not."""
+        return self.forgotten and not self.actor
+
+
+def stub_of(version: Version) -> Version:
+    """Return what is left of a version when it is erased: its name, its place in the order, and its times.
+
+    It has a provenance record, so that a history need not treat it differently, but one that tells nothing. All of it
+    follows from what a summary holds, so a backend need not store the record.
+    """
+    return Version(
+        memory_id=version.memory_id,
+        branch=version.branch,
+        number=version.number,
+        position=version.position,
+        namespace=version.namespace,
+        kind=version.kind,
+        created_at_ms=version.created_at_ms,
+        updated_at_ms=version.updated_at_ms,
+        forgotten=True,
+        provenance=Provenance(action=Action.FORGOTTEN, actor="", time_ms=version.updated_at_ms, level="minimal"),
+    )

@@ -125,6 +125,11 @@ class BufferedStore(ProvenanceStorageAdapter):
         await self._drain()
         await self._store.flush()
 
+    async def compact(self) -> None:
+        """See the port."""
+        await self._drain()
+        await self._store.compact()
+
     async def get(
         self, selectors: Sequence[Selector], read_point: ReadPoint, projection: Projection = SUMMARY
     ) -> list[Version | None]:

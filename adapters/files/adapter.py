@@ -8,14 +8,14 @@ from pathlib import Path
 from threading import Event
 from typing import Generic, TypeVar
 
-from recollect.adapters.errors import InvalidRequestError, StoreUnavailableError
+from recollect.adapters.errors import InvalidRequestError, StorageError, StoreUnavailableError
 from recollect.adapters.files import catalog, durable
 from recollect.adapters.files.check import check_store
 from recollect.adapters.files.lookups import RowReader
 from recollect.adapters.files.records import PreparedCommit, prepare
 from recollect.adapters.files.search import AbandonedError, split
 from recollect.adapters.files.store import OpenStore
-from recollect.adapters.files.writer import WAIT_COMMITS_MAX, Waiting, closed_error
+from recollect.adapters.files.writer import WAIT_COMMITS_MAX, Task, Waiting, call_soon, closed_error
 from recollect.adapters.filters import Filter
 from recollect.adapters.port import (
     SUMMARY,
@@ -54,6 +54,15 @@ def from_url(url: str) -> "FileAdapter":
     if not url.startswith(SCHEME) or not path or "\0" in path:
         raise InvalidRequestError(f"{url!r:.120} names no folder; write file:PATH, such as file:/var/lib/recollect")
     return FileAdapter(Path(path))
+
+
+def _settle(future: "asyncio.Future[None]", error: StorageError | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
 
 
 class Relay(Generic[_Batch]):
@@ -154,6 +163,18 @@ class FileAdapter(ProvenanceStorageAdapter):
         """Make every acknowledged commit durable; see the port."""
         store = self._opened()
         await self._run(store, store.lookups, store.maintenance.sync_log)
+
+    async def compact(self) -> None:
+        """Leave nothing of erased versions in any file; see the port."""
+        store = self._opened()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def done(error: StorageError | None) -> None:
+            call_soon(loop, _settle, future, error)
+
+        store.writer.submit(Task(store.compact, done))
+        await future
 
     # --- Reading ----------------------------------------------------------------------------------------
 

@@ -9,6 +9,9 @@ from msgspec import Struct
 
 from recollect.adapters.errors import StorageError, StoreDamagedError
 from recollect.adapters.files import acknowledged, catalog, provenance, vectors
+from recollect.adapters.files.erasing import erased_since
+from recollect.adapters.files.lookups import RowReader
+from recollect.adapters.files.provenance import erased_line
 from recollect.adapters.files.records import content_number
 from recollect.adapters.files.store import OpenStore
 from recollect.adapters.port import CheckReport, Finding
@@ -171,7 +174,9 @@ class Check:
         )
         if said != held:
             self._find(place, "its indexed columns differ from its head", RESTORE, version.ref)
-        if row.length:
+        if row.length and version.erased:
+            self._erased_line(row, version.ref)
+        elif row.length:
             self._line(row, version.ref)
 
     def _line(self, row: Row, ref: VersionRef) -> None:
@@ -184,6 +189,16 @@ class Check:
             self._find(error.place, str(error), REOPEN, ref)
         except (OSError, msgspec.MsgspecError) as error:
             self._find(f"{name}, byte {row.start}", f"cannot be read: {error}", REOPEN, ref)
+
+    def _erased_line(self, row: Row, ref: VersionRef) -> None:
+        self.bytes += row.length
+        try:
+            if self._provenance.raw(row.pack, row.start, row.length) == erased_line(ref, row.position, row.length):
+                return
+            problem = "holds something in the place of an erased version's provenance"
+        except StorageError as error:
+            problem = str(error)
+        self._find(f"{provenance.pack_name(row.pack)}, byte {row.start}", problem, REOPEN, ref)
 
     def _links(self) -> None:
         for column, statement in _LINKS.items():
@@ -271,4 +286,13 @@ def _ref(row: Row) -> VersionRef | None:
 
 def check_store(store: OpenStore) -> CheckReport:
     """Check an open store as it is now; its writers go on."""
-    return store.reading(lambda reader: Check(reader.connection, store).run())
+    while True:
+        before = store.reading(_last_erasure)
+        report = store.reading(lambda reader: Check(reader.connection, store).run())
+        # What is erased meanwhile is gone from the packs, but not from the state that was looked at.
+        if not report.findings or store.reading(_last_erasure) == before:
+            return report
+
+
+def _last_erasure(reader: RowReader) -> str:
+    return erased_since(reader.connection, "")[0]

@@ -18,12 +18,14 @@ from msgspec import Struct
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
+from recollect.adapters.files.erasing import erased_since, heads_of
 from recollect.adapters.files.growable import Growable
 from recollect.adapters.files.records import damaged
 from recollect.adapters.files.shown import ShownPack
 
 NEVER = 2**63 - 1
 NO_TIME = -(2**63)
+NO_TAG = -1
 LOAD_ROWS = 1_024
 """Few enough that what is made of them stays in the processor's cache: larger loads take longer a row."""
 
@@ -98,6 +100,7 @@ class Columns:
         # A pair for each tag of each version.
         self.tags = Codes()
         self.tag_row, self.tag_code = Growable("i4"), Growable("i4")
+        self._erasure = ""
         self.any_expires = False
         self.any_system = False
         self.any_windows = False
@@ -107,18 +110,45 @@ class Columns:
         """How many rows are loaded."""
         return self.arrays["position"].length
 
-    def refresh(self, connection: sqlite3.Connection) -> None:
-        """Load the rows that are new in the catalog; the caller holds the lock.
+    def refresh(self, connection: sqlite3.Connection) -> bool:
+        """Load the rows that are new in the catalog, and take out what was erased; the caller holds the lock.
+
+        Returns:
+            Whether something was erased since the last time.
 
         Raises:
             StoreDamagedError: A head differs from its checksum.
         """
+        self._erasure, erased = erased_since(connection, self._erasure)
+        self._take_out(connection, erased)
         while True:
             rows = connection.execute(_NEW_ROWS, (self.rows, LOAD_ROWS)).fetchall()
             if rows:
                 self._add(rows)
             if len(rows) < LOAD_ROWS:
-                return
+                return bool(erased)
+
+    def _take_out(self, connection: sqlite3.Connection, erased: Sequence[int]) -> None:
+        """Keep of rows what a stub says. Those that are not loaded yet are loaded as stubs."""
+        rows = np.array([row - 1 for row in erased if row <= self.rows], dtype="i8")
+        if not len(rows):
+            return
+        self.shown.overwrite(rows.tolist(), heads_of(connection, (rows + 1).tolist()))
+        stub: dict[str, Any] = {
+            "superseded": 0,
+            "forgotten": True,
+            "key": 0,
+            "source": 0,
+            "importance": 0.5,
+            "confidence": 1.0,
+            "expires": NO_TIME,
+            "tagged": False,
+            "actor": self.actors.encode([""])[0],
+        }
+        for name, value in stub.items():
+            self.arrays[name].view[rows] = value
+        tag_codes = self.tag_code.view
+        tag_codes[np.isin(self.tag_row.view, rows)] = NO_TAG
 
     def _add(self, rows: Sequence[tuple[Any, ...]]) -> None:
         numbers, ids, memories, replaces, first_slots, slots, crcs, heads = zip(*rows, strict=True)

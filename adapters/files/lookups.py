@@ -33,7 +33,7 @@ from recollect.adapters.port import (
     ReadPoint,
     Selector,
 )
-from recollect.adapters.versions import Provenance, Version
+from recollect.adapters.versions import Provenance, Version, stub_of
 
 _NEWEST = "SELECT row FROM versions WHERE memory_id = ? AND branch = ? AND position <= ? ORDER BY position DESC LIMIT 1"
 _BY_REF = "SELECT row FROM versions WHERE memory_id = ? AND branch = ? AND number = ?"
@@ -110,13 +110,18 @@ class RowReader:
         lines: list[bytes] = []
         places = self._select("pack, start, length", "versions", rows)
         for (_, pack, start, length), version in zip(places, versions, strict=True):
-            lines.append(self._packs.read(pack, start, length, version.ref, version.position) if length else b"null")
-        return read_provenance(lines)
+            there = length and not version.erased
+            lines.append(self._packs.read(pack, start, length, version.ref, version.position) if there else b"null")
+        records = read_provenance(lines)
+        for at, version in enumerate(versions):
+            if version.erased:
+                records[at] = stub_of(version).provenance
+        return records
 
     def _attach_vectors(self, rows: list[int], versions: Sequence[Version]) -> None:
         parts = {part[0]: part for part in self._select("dense, dense_crc, sparse, sparse_crc", "parts", rows)}
         for row, version in zip(rows, versions, strict=True):
-            if row not in parts:
+            if row not in parts or version.erased:
                 continue
             _, dense, dense_crc, sparse, sparse_crc = parts[row]
             if crc32(dense or b"") != dense_crc or crc32(sparse or b"") != sparse_crc:

@@ -120,6 +120,11 @@ class MetadataColumns:
         self._lock = Lock()
         self._paths: dict[tuple[str, ...], PathColumn] = {}
 
+    def forget(self) -> None:
+        """Drop all paths, after something was erased; they are loaded again when they are named."""
+        with self._lock:
+            self._paths.clear()
+
     def find(
         self,
         path: tuple[str, ...],

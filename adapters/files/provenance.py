@@ -48,6 +48,13 @@ def make_line(start: bytes, position: int, record: bytes) -> bytes:
     return b'%s,"crc32":%d}\n' % (body, crc32(body))
 
 
+def erased_line(ref: VersionRef, position: int, length: int) -> bytes:
+    """Return the line that takes the place of an erased version's, as long as that was."""
+    body = b'%s%d,"erased":true' % (line_start(ref), position)
+    line = b'%s,"crc32":%d}' % (body, crc32(body))
+    return line.ljust(length - 1) + b"\n"
+
+
 def first_row_of(connection: sqlite3.Connection, pack: int) -> int:
     """Return the first row of a pack or a later one, by bisection; the row after the last if there is none."""
     low, high = 1, int(connection.execute("SELECT max(row) FROM versions").fetchone()[0]) + 1
@@ -116,6 +123,15 @@ class ProvenancePacks:
         if os.fstat(handle).st_size > start:
             os.ftruncate(handle, start)
         durable.write_at(handle, lines, start)
+
+    def overwrite(self, pack: int, start: int, line: bytes) -> None:
+        """Put the line of an erased version in the place of the one that is there."""
+        durable.write_at(self._handle(pack), line, start)
+
+    def sync_all(self) -> None:
+        """Make every pack that this process has written or read durable."""
+        for handle in list(self._handles.values()):
+            os.fdatasync(handle)
 
     def sync(self, first: int, last: int) -> None:
         """Make the packs from `first` to `last` durable; those that hold nothing yet are not there."""

@@ -17,6 +17,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from recollect.adapters.clock import POSITION_MAX
 from recollect.adapters.errors import InvalidRequestError, InvalidVectorError, StoreDamagedError
 from recollect.adapters.files.provenance import line_start
 from recollect.adapters.port import Commit, Put
@@ -125,15 +126,22 @@ def prepare(commit: Commit, dimension: int) -> PreparedCommit:
         InvalidRequestError: Two puts are for the same memory and branch, or a value cannot be stored.
         InvalidVectorError: A vector is not finite, not of the store's dimension, or all zeros.
     """
+    if commit.position is not None and not 0 < commit.position <= POSITION_MAX:
+        raise InvalidRequestError(f"a position lies between 1 and {POSITION_MAX}, unlike {commit.position}")
     targets = {(put.version.memory_id, put.version.branch) for put in commit.puts}
     if len(targets) != len(commit.puts):
         raise InvalidRequestError("a commit holds at most one version for each memory and branch")
     puts = [_prepare_put(put, dimension) for put in commit.puts]
     size = sum(
-        len(put.shown) + len(put.rest) + len(put.body) + len(put.dense or b"") + len(put.sparse or b"") + 512
+        len(put.shown)
+        + len(put.rest)
+        + len(put.body)
+        + len(put.dense or b"")
+        + len(put.sparse or b"")
+        + PUT_OVERHEAD_BYTES
         for put in puts
     )
-    return PreparedCommit(commit, puts, size)
+    return PreparedCommit(commit, puts, size + PUT_OVERHEAD_BYTES * len(commit.erases))
 
 
 def _prepare_put(put: Put, dimension: int) -> PreparedPut:
@@ -237,6 +245,17 @@ def _rest(version: Version) -> _Rest:
     )
 
 
+def encode_head(version: Version, position: int) -> bytes:
+    """Return the head of a version at a position."""
+    shown, rest = _ENCODER.encode(_shown(version)), _ENCODER.encode(_rest(version))
+    return join_head(shown[:-1], position, rest[1:])
+
+
+def join_head(shown: bytes, position: int, rest: bytes) -> bytes:
+    """Return a head from its two halves and the position that stands between them."""
+    return b'%s,"position":%d,%s' % (shown, position, rest)
+
+
 def shown_part(head: bytes) -> bytes:
     """Return of a head what a match shows, without braces: up to the position, which no text in JSON can look like."""
     return head[1 : head.index(b',"position":')]
@@ -271,8 +290,8 @@ def _body(version: Version) -> bytes:
 
 
 def _line(version: Version) -> tuple[bytes, bytes] | None:
-    if version.provenance is None:
-        return None
+    if version.provenance is None or version.erased:
+        return None  # a stub's record follows from its head
     record = _ENCODER.encode(version.provenance)
     if b'"schema_version":' not in record:
         # The default is left out by the encoder, but a later program's default will be another.

@@ -67,7 +67,15 @@ class Searcher:
     def snapshot(self, reader: ReaderOfThread) -> Snapshot:
         """Return the newest committed state."""
         with self._columns.lock:
-            self._columns.refresh(reader().connection)
+            connection = reader().connection
+            # One state: the rows of a commit and those that it erased are seen together.
+            connection.execute("BEGIN")
+            try:
+                erased = self._columns.refresh(connection)
+            finally:
+                connection.execute("COMMIT")
+            if erased:
+                self._metadata.forget()
             return self._columns.snapshot()
 
     def _select(

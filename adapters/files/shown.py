@@ -54,6 +54,23 @@ class ShownPack:
         self._length.extend(lengths)
         self._end = int(ends[-1])
 
+    def overwrite(self, rows: Sequence[int], heads: Sequence[bytes]) -> None:
+        """Put what the heads of stubs show in the place of what is there; a stub shows less, so it fits.
+
+        Args:
+            rows: Indexes of versions that were erased.
+            heads: The heads of their stubs.
+        """
+        if self._file is None:
+            return
+        for row, head in zip(rows, heads, strict=True):
+            length = int(self._length.view[row])
+            part = b",%b" % shown_part(head)
+            if len(part) < length:
+                self._file.seek(int(self._start.view[row]))
+                self._file.write(part.ljust(length - 1) + b"}")
+        self._file.flush()
+
     def _write(self, content: bytes, end: int) -> None:
         if self._file is None:
             self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - it lives as long as this

@@ -8,7 +8,7 @@ from threading import Lock, local
 from typing import TypeVar
 
 from recollect.adapters.errors import StoreDamagedError, StoreUnavailableError
-from recollect.adapters.files import catalog, durable, provenance, vectors
+from recollect.adapters.files import catalog, durable, erasing, provenance, vectors
 from recollect.adapters.files.acknowledged import AcknowledgedMark
 from recollect.adapters.files.lookups import RowReader
 from recollect.adapters.files.maintenance import Maintenance
@@ -116,6 +116,8 @@ class OpenStore:
             tidied = int(catalog.read_meta(connection, catalog.TIDIED))
             self.notes += self.provenance.recover(connection, tidied)
             self.notes += self.vectors.recover(connection, slot_after(connection, tidied), state.slot)
+            _, rows = erasing.not_compacted(connection)
+            erasing.scrub(connection, rows, self.vectors, self.provenance)
         finally:
             connection.execute("ROLLBACK")
 
@@ -146,6 +148,10 @@ class OpenStore:
     def state(self) -> StoreState:
         """Return where the store stands."""
         return self.reading(lambda reader: read_state(reader.connection))
+
+    def compact(self, connection: sqlite3.Connection) -> None:
+        """Leave nothing of erased versions in any file; for the writer, between two groups."""
+        erasing.compact(connection, self._path, self.vectors, self.provenance)
 
     def close(self) -> None:
         """Make everything durable and give everything back."""

@@ -9,9 +9,10 @@ from msgspec import Struct
 from recollect.adapters.clock import next_position
 from recollect.adapters.errors import ConflictError
 from recollect.adapters.files.catalog import TIDIED, read_meta
+from recollect.adapters.files.erasing import erase, rows_of
 from recollect.adapters.files.lookups import RowReader
 from recollect.adapters.files.provenance import ROTATE_BYTES, ProvenancePacks, make_line
-from recollect.adapters.files.records import PreparedCommit, PreparedPut, memory_key
+from recollect.adapters.files.records import PreparedCommit, PreparedPut, join_head, memory_key
 from recollect.adapters.files.vectors import VectorPacks
 from recollect.adapters.port import (
     ContentIsNew,
@@ -64,7 +65,13 @@ def slot_after(connection: sqlite3.Connection, row: int) -> int:
 
 
 class Transaction:
-    """Collects commits inside an open SQLite transaction; the caller begins, commits and rolls back."""
+    """Collects commits inside an open SQLite transaction; the caller begins, commits and rolls back.
+
+    Attributes:
+        state: Where the store stands with what was added.
+        stored_position: The newest position that rows hold; a commit without puts takes one that none does.
+        erased: The rows of which stubs were made. The caller scrubs the packs once it has committed.
+    """
 
     def __init__(
         self, connection: sqlite3.Connection, reader: RowReader, vectors: VectorPacks, provenance: ProvenancePacks
@@ -81,26 +88,49 @@ class Transaction:
         self._dense: list[bytes] = []
         self._dense_start = self.state.slot
         self._parts: list[tuple[object, ...]] = []
+        self.stored_position = self.state.position
+        self.erased: list[int] = []
 
     def add(self, prepared: PreparedCommit) -> int:
         """Check a commit and write its rows; return its position.
 
         Raises:
-            ConflictError: A precondition does not hold or a version is there already; nothing was written.
+            ConflictError: A precondition does not hold, a version is there already or, to be erased, is not, or the
+                position is taken; nothing was written.
         """
         for precondition in prepared.commit.preconditions:
             self._check(precondition, prepared.commit.read_point)
-        position = next_position(self.state.position)
-        firsts: dict[bytes, int] = {}
-        # All probes come before the first insert, so that a conflict leaves nothing behind.
-        links = [self._link(put, row, firsts) for row, put in enumerate(prepared.puts, self.state.row + 1)]
+        position = self._position(prepared.commit.position)
+        # All probes come before the first change, so that a conflict leaves nothing behind.
+        links = self._links(prepared)
+        if prepared.commit.erases:
+            rows = rows_of(self._connection, prepared.commit.erases)
+            erase(self._connection, rows)
+            self.erased += rows
+            links = self._links(prepared)  # a stub holds no key or content for the indexes
         versions = [self._row(put, position, link) for put, link in zip(prepared.puts, links, strict=True)]
         if versions:
             self._connection.executemany(_ADD_VERSION, versions)
             self._connection.executemany(_ADD_PARTS, self._parts)
             self._parts.clear()
+            self.stored_position = position
         self.state.position = position
         return position
+
+    def _position(self, wanted: int | None) -> int:
+        last = self.state.position
+        if wanted is not None and wanted <= last:
+            raise ConflictError(
+                f"position {wanted} is not after {last}, the last one; copy commits in their order, into a store that "
+                "nobody else writes to",
+                precondition=None,
+                found=last,
+            )
+        return next_position(last) if wanted is None else wanted
+
+    def _links(self, prepared: PreparedCommit) -> list[tuple[int, int | None, int]]:
+        firsts: dict[bytes, int] = {}
+        return [self._link(put, row, firsts) for row, put in enumerate(prepared.puts, self.state.row + 1)]
 
     def _link(self, put: PreparedPut, row: int, firsts: dict[bytes, int]) -> tuple[int, int | None, int]:
         """Return the first row of a put's memory, the row it replaces, and what of it is fresh for the indexes."""
@@ -126,7 +156,7 @@ class Transaction:
     def _row(self, put: PreparedPut, position: int, link: tuple[int, int | None, int]) -> tuple[object, ...]:
         state = self.state
         state.row += 1
-        head = b'%s,"position":%d,%s' % (put.shown, position, put.rest)
+        head = join_head(put.shown, position, put.rest)
         start, line = state.end, b""
         if put.line is not None:
             line = make_line(put.line[0], position, put.line[1])

@@ -94,6 +94,15 @@ class VectorPacks:
             os.ftruncate(handle, min(grown, self.pack_rows) * self._row_bytes)
         return handle
 
+    def clear(self, slot: int, count: int) -> None:
+        """Write zeros over the slots of an erased version."""
+        self.write(slot, bytes(count * self._row_bytes))
+
+    def sync_all(self) -> None:
+        """Make every pack that this process has written durable."""
+        for handle in list(self._handles.values()):
+            os.fdatasync(handle)
+
     def sync(self, slot: int, end: int) -> None:
         """Make the slots from `slot` to before `end` durable."""
         if slot < end:

@@ -5,6 +5,7 @@ import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
@@ -13,7 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from recollect.adapters.errors import StorageError, StoreClosedError, StoreFullError
-from recollect.adapters.files import catalog
+from recollect.adapters.files import catalog, erasing
 from recollect.adapters.files.acknowledged import AcknowledgedMark
 from recollect.adapters.files.lookups import RowReader
 from recollect.adapters.files.provenance import ProvenancePacks
@@ -171,9 +172,17 @@ class Writer:
         if self.log_bytes >= LOG_BYTES:
             self.log_is_long.set()
         if durable:
-            self._mark.advance(transaction.state.position)
+            self._mark.advance(transaction.stored_position)
         self.unsynced = (self.unsynced or not durable) and not durable
+        if transaction.erased:
+            self._scrub(transaction.erased)
         return outcomes
+
+    def _scrub(self, rows: list[int]) -> None:
+        # The commit stands, and nobody reads a stub's place in a pack: what fails here is done by the next opening, or
+        # by compaction, which tells.
+        with suppress(OSError, sqlite3.Error):
+            erasing.scrub(self._connection, rows, self._vectors, self._provenance)
 
     def _set_sync(self, *, full: bool) -> None:
         if full != self._full_sync:

@@ -143,6 +143,14 @@ def a_commit_of_a_ref_again(data: st.DataObject, both: SideBySide) -> Commit:
     return Commit(puts=(fresh[0], Put(replace(taken, position=0)), fresh[1]), read_point=ReadPoint.main())
 
 
+def an_erasing_commit(data: st.DataObject, both: SideBySide) -> Commit:
+    """Draw a commit that erases a few versions, some of them perhaps erased already, and puts others."""
+    commit = a_commit(data, both)
+    there = refs(both.versions)
+    erases = tuple(data.draw(st.lists(st.sampled_from(there), min_size=1, max_size=4), label="erases"))
+    return replace(commit, erases=erases, preconditions=())
+
+
 def _a_put(data: st.DataObject, both: SideBySide, branch: str) -> Put:
     """Draw a new memory, a change of one (also of one that is not visible here), or a tombstone."""
     kinds = ["create"] * (both.memories < MEMORIES_MAX) + ["change", "change", "forget"] * (both.memories > 0)

@@ -37,6 +37,7 @@ from recollect.adapters.testing.values import (
 USES: dict[str, Callable[[ProvenanceStorageAdapter], Awaitable[object]]] = {
     "commit": lambda adapter: adapter.commit(a_commit(a_version())),
     "flush": lambda adapter: adapter.flush(),
+    "compact": lambda adapter: adapter.compact(),
     "get": lambda adapter: adapter.get([ById(memory_id(1))], NEWEST),
     "history": lambda adapter: collected(adapter.history(memory_id(1), NEWEST)),
     "scan": lambda adapter: collected(adapter.scan(Scan(read_point=NEWEST))),

@@ -86,6 +86,14 @@ class StorageMachine(RuleBasedStateMachine):
         self.both.commit(which, drawing.a_commit_of_a_ref_again(data, self.both))
 
     @precondition(lambda self: self.both.versions)
+    @rule(data=st.data(), which=WHICH)
+    def erase(self, data: st.DataObject, which: int) -> None:
+        """Erase a few versions, perhaps beside puts and perhaps followed by compaction; what is left is compared."""
+        self.both.commit(which, drawing.an_erasing_commit(data, self.both))
+        if data.draw(st.booleans(), label="compact"):
+            self.both.ask(which, lambda adapter: adapter.compact())
+
+    @precondition(lambda self: self.both.versions)
     @rule(data=st.data(), name=st.sampled_from(BRANCHES))
     def fork(self, data: st.DataObject, name: str) -> None:
         """Make a branch: a lineage over another one, up to now or up to an earlier position."""

@@ -10,7 +10,7 @@ from copy import deepcopy
 import numpy as np
 from msgspec.structs import replace
 
-from recollect.adapters.clock import next_position
+from recollect.adapters.clock import POSITION_MAX, next_position
 from recollect.adapters.errors import (
     ConflictError,
     InvalidRequestError,
@@ -60,7 +60,7 @@ from recollect.adapters.testing.semantics import (
     validate_vectors,
     written_on,
 )
-from recollect.adapters.versions import Version, VersionRef
+from recollect.adapters.versions import Version, VersionRef, stub_of
 
 
 class ModelStorage:
@@ -114,12 +114,25 @@ class ModelAdapter(ProvenanceStorageAdapter):
         for put in commit.puts:
             if put.version.ref in there:
                 raise ConflictError(f"{put.version.ref} is there", precondition=None, found=put.version.ref)
-        position = storage.clock(storage.last_position)
+        for ref in commit.erases:
+            if ref not in there:
+                raise ConflictError(f"{ref} is not there", precondition=None)
+        position = commit.position or storage.clock(storage.last_position)
+        if position <= storage.last_position:
+            raise ConflictError(
+                f"{position} is not after the last position", precondition=None, found=storage.last_position
+            )
+        erased = set(commit.erases)
+        storage.versions = [stub_of(version) if version.ref in erased else version for version in storage.versions]
         storage.versions += [deepcopy(replace(put.version, position=position)) for put in commit.puts]
         storage.last_position = position
         return CommitReceipt(position=position, durable=True)
 
     async def flush(self) -> None:
+        """See the port."""
+        self._opened()
+
+    async def compact(self) -> None:
         """See the port."""
         self._opened()
 
@@ -257,6 +270,8 @@ class ModelAdapter(ProvenanceStorageAdapter):
         lines = [(put.version.memory_id, put.version.branch) for put in commit.puts]
         if len(set(lines)) < len(lines):
             raise InvalidRequestError("a commit adds at most one version for each memory and branch; commit twice")
+        if commit.position is not None and not 0 < commit.position <= POSITION_MAX:
+            raise InvalidRequestError(f"a position lies between 1 and {POSITION_MAX}, unlike {commit.position}")
         for put in commit.puts:
             if put.version.vectors is not None:
                 validate_vectors(put.version.vectors, self._profile().dimension)

@@ -8,6 +8,7 @@ from recollect.adapters.testing.commits import (
     PreconditionTests,
     TombstoneTests,
 )
+from recollect.adapters.testing.erasure import CopyingTests, ErasureTests
 from recollect.adapters.testing.lifecycle import LifecycleTests, ReopeningTests, SelfKnowledgeTests
 from recollect.adapters.testing.limits import NameTests, SizeTests, ValueTests
 from recollect.adapters.testing.reads import GetTests, HistoryTests, ScanTests
@@ -24,6 +25,8 @@ class ConformanceSuite(
     PreconditionTests,
     ConcurrencyTests,
     TombstoneTests,
+    ErasureTests,
+    CopyingTests,
     GetTests,
     ScanTests,
     HistoryTests,

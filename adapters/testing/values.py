@@ -124,6 +124,7 @@ def tombstone_of(version: Version, *, branch: str | None = None) -> Put:
         "number": version.number + 1,
         "position": 0,
         "forgotten": True,
+        "actor": version.actor or "ada",
         "summary": "",
         "content": None,
         "content_hash": "",
@@ -139,6 +140,8 @@ def a_commit(
     preconditions: tuple[Precondition, ...] = (),
     read_point: ReadPoint = NEWEST,
     durability: Literal["durable", "relaxed"] = "durable",
+    erases: tuple[VersionRef, ...] = (),
+    position: int | None = None,
 ) -> Commit:
     """Return a commit of puts, or of versions that replace nothing."""
     return Commit(
@@ -146,6 +149,8 @@ def a_commit(
         preconditions=preconditions,
         read_point=read_point,
         durability=durability,
+        erases=erases,
+        position=position,
     )
 
 
