@@ -149,7 +149,8 @@ class Commit(Struct, frozen=True, kw_only=True):
         erases: Versions that were there before this commit and of which only a stub shall be left, as
             `versions.stub_of` makes it: a tombstone that keeps the version's place in the order, so that the memory is
             not seen from there, also not in the past. Every read that begins after the commit shows the stub; a stream
-            under way may show either. A stub may be erased again. What a backend still holds of the version in its files is gone after `compact()`.
+            under way may show either. A stub may be erased again. What a backend still holds of the version in its
+            files is gone after `compact()`.
         position: The position to take, for copying a store as it is; None for the next one.
     """
 

@@ -15,6 +15,7 @@ from recollect.adapters.port import (
     KeyIs,
     ProvenanceStorageAdapter,
     Scan,
+    Selector,
     SimilarityQuery,
     VersionIs,
 )
@@ -82,7 +83,7 @@ class ErasureTests(ConformanceBase):
         await erase(adapter, FULL.ref)
         for reader in (adapter, other_adapter):
             assert await found_ids(reader, meaning) == await found_ids(reader, words) == ids(2)
-            names = [
+            names: list[Selector] = [
                 ById(FULL.memory_id),
                 ByKey(FULL.namespace, FULL.key or ""),
                 ByContent(FULL.namespace, FULL.content_hash),
@@ -119,7 +120,7 @@ class ErasureTests(ConformanceBase):
         await adapter.commit(a_commit(FULL))
         await adapter.commit(a_commit(revision))
         await erase(adapter, FULL.ref)
-        names = [ByKey(FULL.namespace, FULL.key or ""), ByContent(FULL.namespace, FULL.content_hash)]
+        names: list[Selector] = [ByKey(FULL.namespace, FULL.key or ""), ByContent(FULL.namespace, FULL.content_hash)]
         found = await adapter.get(names, NEWEST)
         assert [version and version.number for version in found] == [2, 2]
         with pytest.raises(ConflictError):

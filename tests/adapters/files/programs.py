@@ -1,14 +1,19 @@
 """Programs that tests run as processes of their own, to write a store together or to be killed."""
 
 import asyncio
+import os
+import signal
 import sys
+import threading
+from itertools import count
 from pathlib import Path
+from types import FrameType
 from uuid import uuid4
 
 from recollect.adapters.errors import ConflictError
-from recollect.adapters.files import FileAdapter
+from recollect.adapters.files import FileAdapter, erasing
 from recollect.adapters.port import KeyIs, Put
-from recollect.adapters.testing.values import a_commit, a_version, axis, revision_of, windows
+from recollect.adapters.testing.values import a_commit, a_full_version, a_version, axis, revision_of, windows
 from recollect.adapters.versions import Version
 
 
@@ -69,6 +74,25 @@ async def write_and_revise(folder: str) -> None:
 
     while True:
         await asyncio.gather(*map(one, range(4)))
+
+
+async def erase_and_compact(folder: str, step: str) -> None:
+    """Erase the version of `a_full_version`, and compact; die at a step of that, counted in calls out of its module."""
+    steps = count(1)
+
+    def watch(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "c_call" and frame.f_code.co_filename == erasing.__file__ and next(steps) == int(step):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    adapter = FileAdapter(Path(folder))
+    threading.setprofile(watch)
+    await adapter.open()
+    threading.setprofile(None)
+    await adapter.commit(a_commit(a_version(9), erases=(a_full_version().ref,)))
+    _say("erased")
+    await adapter.compact()
+    _say("compacted")
+    await adapter.close()
 
 
 if __name__ == "__main__":
