@@ -71,7 +71,7 @@ def runtime() -> OpenVinoRuntime:
 def test_a_graph_of_fixed_length_gives_the_vectors_of_the_one_for_all_lengths(runtime: OpenVinoRuntime) -> None:
     texts = [
         "the ferries stopped in January",
-        "coffee without sugar, and then the long way home along the frozen harbour",
+        "coffee without sugar, then the long way home along the frozen harbour and past the old mill",
     ]
     for text in texts:
         (windows,) = runtime.windows([text], query=False)
