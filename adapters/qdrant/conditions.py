@@ -130,6 +130,7 @@ def select(
     *,
     newest: int | None = None,
     also: Iterable[Condition] = (),
+    everywhere: bool = False,
 ) -> Selection:
     """Return which points a read wants.
 
@@ -140,16 +141,18 @@ def select(
         newest: The store's newest position, if nothing can be written between now and the read: what is current then
             need not be compared. None compares, and so shows the state at the read point whatever came after it.
         also: Further conditions.
+        everywhere: Also in the system's namespaces, if none are given.
     """
     parts: list[Condition] = list(also)
     if namespaces is not None:
         parts.append(Matching(fields.NAMESPACE, tuple(namespaces)))
     exact = True
     if read_point is None:
-        if namespaces is None:
+        if namespaces is None and not everywhere:
             parts.append(Matching(fields.CLASS, ("user", "user-forgotten")))
     else:
-        parts.append(_visible(read_point, _LIVE_CLASSES[:1] if namespaces is None else _LIVE_CLASSES, newest))
+        classes = _LIVE_CLASSES[:1] if namespaces is None and not everywhere else _LIVE_CLASSES
+        parts.append(_visible(read_point, classes, newest))
         if read_point.at_ms is not None:
             expired, exact = _between(fields.EXPIRES, Range((), lte=read_point.at_ms))
             parts += [Negated(expired)] if exact else []

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from recollect.adapters.errors import InvalidRequestError
 from recollect.adapters.filters import FieldPath, Scalar, is_number, leaf_values
 from recollect.adapters.versions import Version
 
@@ -24,7 +25,11 @@ _TEXT_FIELDS = ("kind", "key", "actor", "source")
 
 
 def _digest(*parts: object) -> str:
-    return urlsafe_b64encode(blake2b(_ENCODE(parts), digest_size=DIGEST_BYTES).digest()).decode()
+    try:
+        encoded = _ENCODE(parts)
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError("a text holds half a surrogate pair, which is no UTF-8: no store holds it") from error
+    return urlsafe_b64encode(blake2b(encoded, digest_size=DIGEST_BYTES).digest()).decode()
 
 
 def value_token(path: FieldPath, value: Scalar) -> str:
@@ -55,7 +60,7 @@ def content_token(content_hash: str) -> str:
 
 def number_name(path: FieldPath) -> str:
     """Return the name under which a payload holds the numbers of a path into the metadata."""
-    return f"n{blake2b(_ENCODE(path), digest_size=DIGEST_BYTES).hexdigest()}"
+    return "n" + _digest(path)
 
 
 def comparable(number: float) -> float:

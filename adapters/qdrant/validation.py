@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 import numpy as np
 
+from recollect.adapters.clock import POSITION_MAX
 from recollect.adapters.errors import InvalidRequestError, InvalidVectorError
 from recollect.adapters.port import Commit, SimilarityQuery
 from recollect.adapters.qdrant.points import Body, encode_body, encode_head, encode_provenance, point_id
@@ -29,6 +30,8 @@ def validate_commit(commit: Commit, dimension: int) -> None:
     targets = {(put.version.memory_id, put.version.branch) for put in commit.puts}
     if len(targets) != len(commit.puts):
         raise InvalidRequestError("a commit holds at most one version for each memory and branch")
+    if commit.position is not None and not 0 < commit.position <= POSITION_MAX:
+        raise InvalidRequestError(f"a position lies between 1 and {POSITION_MAX}, unlike {commit.position}")
     for put in commit.puts:
         _validate_version(put.version, dimension)
 

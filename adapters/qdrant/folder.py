@@ -1,0 +1,80 @@
+"""The folder of an embedded store: what it holds is written down once, beside the shard."""
+
+import os
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from recollect.adapters.errors import StoreDamagedError, StoreUnavailableError
+from recollect.adapters.port import StoreProfile
+
+FORMAT = 1
+STORE_FILE = "store.json"
+SHARD_FOLDER = "shard"
+NEW_SHARD_FOLDER = "shard.new"
+
+
+class StoreFile(Struct, frozen=True):
+    """What `store.json` says: which form the store has, and what its vectors are."""
+
+    format: int
+    model_id: str
+    dimension: int
+
+
+def read_profile(folder: Path) -> StoreProfile | None:
+    """Return the profile of the store in a folder; None if there is none yet.
+
+    Raises:
+        StoreDamagedError: What is there cannot be read.
+        StoreUnavailableError: It was written by a later program.
+    """
+    path = folder / STORE_FILE
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=StoreFile)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise StoreDamagedError(
+            f"{path} cannot be read ({error}); restore it from a backup", place=STORE_FILE
+        ) from error
+    if found.format != FORMAT:
+        raise StoreUnavailableError(
+            f"{path} has the format {found.format}, this program reads {FORMAT}; use the program that wrote it"
+        )
+    return StoreProfile(found.model_id, found.dimension)
+
+
+def write_profile(folder: Path, profile: StoreProfile) -> None:
+    """Write down the profile of a store: all of it or nothing, also if the power fails."""
+    content = msgspec.json.encode(StoreFile(FORMAT, profile.model_id, profile.dimension))
+    path = folder / STORE_FILE
+    temporary = path.with_suffix(".new")
+    with temporary.open("wb") as file:
+        file.write(content + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def bytes_in(folder: Path) -> int:
+    """Return what the files below a folder take up."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(parent) / name).stat().st_blocks * 512
+            except FileNotFoundError:
+                continue  # The engine removes files of its own at any time.
+    return total
