@@ -10,12 +10,15 @@ from typing import Generic, TypeVar
 
 from recollect.adapters.errors import InvalidRequestError, StorageError, StoreUnavailableError
 from recollect.adapters.files import catalog, durable
+from recollect.adapters.files.answering import call_soon
 from recollect.adapters.files.check import check_store
+from recollect.adapters.files.gathering import SELECTORS_MAX
+from recollect.adapters.files.gathering import Waiting as WaitingRead
 from recollect.adapters.files.lookups import RowReader
 from recollect.adapters.files.records import PreparedCommit, prepare
 from recollect.adapters.files.search import AbandonedError, split
 from recollect.adapters.files.store import OpenStore
-from recollect.adapters.files.writer import WAIT_COMMITS_MAX, Task, Waiting, call_soon, closed_error
+from recollect.adapters.files.writer import WAIT_COMMITS_MAX, Task, Waiting, closed_error
 from recollect.adapters.filters import Filter
 from recollect.adapters.port import (
     SUMMARY,
@@ -193,6 +196,11 @@ class FileAdapter(ProvenanceStorageAdapter):
     ) -> list[Version | None]:
         """Return what each selector names; see the port."""
         store = self._opened()
+        if len(selectors) <= SELECTORS_MAX:
+            loop = asyncio.get_running_loop()
+            future: asyncio.Future[list[Version | None]] = loop.create_future()
+            store.gets.submit(WaitingRead(selectors, read_point, projection, loop, future))
+            return await future
 
         def work(reader: RowReader) -> list[Version | None]:
             return reader.select(selectors, read_point, projection)

@@ -24,7 +24,7 @@ from recollect.adapters.files import durable
 from recollect.adapters.port import StoreProfile
 
 NAME = "catalog.sqlite3"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 BUSY_TIMEOUT_S = 10.0
 PAGE_BYTES = 4096
 TIDIED = "tidied"
@@ -36,8 +36,8 @@ MAPPED_BYTES_MAX = 2**40
 
 _VERSIONS = (
     # memory: the row of the memory's first version. replaces: the row of the version before on the same branch.
-    # content: the CRC-32 of the content hash, 0 for none. fresh: 1 when the key, 2 when the content is not that of
-    # the row replaced, so that the indexes hold each key and content of a memory once.
+    # content: the CRC-32 of namespace and content hash, 0 for none. fresh: 1 when the key, 2 when the content is not
+    # that of the row replaced, so that the indexes hold each key and content of a memory once.
     # first_slot, slots: where its vectors lie in the vector packs. pack, start, length: its line of provenance.
     "CREATE TABLE versions (row INTEGER PRIMARY KEY, position INTEGER NOT NULL, memory_id BLOB NOT NULL,"
     " branch TEXT NOT NULL, number INTEGER NOT NULL, memory INTEGER NOT NULL, replaces INTEGER,"
@@ -131,16 +131,21 @@ def read_profile(connection: sqlite3.Connection, wanted: StoreProfile | None) ->
     """Check the catalog's format and tables, and return whose vectors it holds.
 
     Raises:
-        StoreUnavailableError: It was written by a newer program.
+        StoreUnavailableError: It has the format of a newer or an older program.
         StoreDamagedError: Its tables are not those of a store.
         ProfileMismatchError: It holds vectors of another model or dimension than wanted.
     """
     found = {row[0] for row in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
     if (b"meta",) in connection.execute("SELECT name FROM sqlite_master").fetchall():
         written = int(read_meta(connection, "format"))
-        if written > FORMAT_VERSION:
+        if written != FORMAT_VERSION:
+            remedy = (
+                "install a newer version"
+                if written > FORMAT_VERSION
+                else "export it with the program that wrote it, and import that into a new store"
+            )
             raise StoreUnavailableError(
-                f"the store has format {written}, this program reads up to {FORMAT_VERSION}; install a newer version"
+                f"the store has format {written}, this program reads format {FORMAT_VERSION}; {remedy}"
             )
     if found != {statement.encode() for statement in SCHEMA}:
         raise StoreDamagedError(

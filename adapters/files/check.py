@@ -170,7 +170,7 @@ class Check:
             version.number,
             version.namespace,
             version.key,
-            content_number(version.content_hash),
+            content_number(version.namespace, version.content_hash),
         )
         if said != held:
             self._find(place, "its indexed columns differ from its head", RESTORE, version.ref)

@@ -196,7 +196,7 @@ class RowReader:
         """Yield position, memory id and row of each visible version with a content."""
         if not content_hash:
             return
-        memories = self.connection.execute(_BY_CONTENT, (content_number(content_hash),)).fetchall()
+        memories = self.connection.execute(_BY_CONTENT, (content_number(namespace, content_hash),)).fetchall()
         for row, version in self._visible_of(memories, read_point):
             if version.namespace == namespace and version.content_hash == content_hash:
                 yield version.position, version.memory_id, row

@@ -114,9 +114,11 @@ def memory_key(memory_id: str) -> bytes | None:
     return parsed.bytes if str(parsed) == memory_id else None
 
 
-def content_number(content_hash: str) -> int:
-    """Return 32 bits that an index keeps of a content hash; 0 for none, so that it leaves tombstones out."""
-    return crc32(content_hash.encode("utf-8", "surrogatepass")) or 1 if content_hash else 0
+def content_number(namespace: str, content_hash: str) -> int:
+    """Return 32 bits that an index keeps of a content in a namespace; 0 for none, so that it leaves tombstones out."""
+    if not content_hash:
+        return 0
+    return crc32(f"{namespace}\0{content_hash}".encode("utf-8", "surrogatepass")) or 1
 
 
 def prepare(commit: Commit, dimension: int) -> PreparedCommit:
@@ -172,7 +174,7 @@ def _prepare_put(put: Put, dimension: int) -> PreparedPut:
         version.number,
         version.namespace,
         version.key,
-        content_number(version.content_hash),
+        content_number(version.namespace, version.content_hash),
         shown[:-1],
         rest[1:],
         body,

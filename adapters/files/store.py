@@ -10,6 +10,7 @@ from typing import TypeVar
 from recollect.adapters.errors import StoreDamagedError, StoreUnavailableError
 from recollect.adapters.files import catalog, durable, erasing, provenance, vectors
 from recollect.adapters.files.acknowledged import AcknowledgedMark
+from recollect.adapters.files.gathering import GatheredReads
 from recollect.adapters.files.lookups import RowReader
 from recollect.adapters.files.maintenance import Maintenance
 from recollect.adapters.files.provenance import ProvenancePacks
@@ -105,6 +106,7 @@ class OpenStore:
         self._closers.append(self.maintenance.stop)
         self.lookups = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="recollect-lookup")
         self.searches = ThreadPoolExecutor(SEARCH_THREADS, thread_name_prefix="recollect-search")
+        self.gets = GatheredReads(self.lookups, self.reading)
         self._closers.append(self.lookups.shutdown)
         self._closers.append(self.searches.shutdown)
 

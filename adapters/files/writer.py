@@ -3,19 +3,18 @@
 import asyncio
 import os
 import sqlite3
-from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
-from typing import Any
 
 from msgspec import Struct
 
 from recollect.adapters.errors import StorageError, StoreClosedError, StoreFullError
 from recollect.adapters.files import catalog, erasing
 from recollect.adapters.files.acknowledged import AcknowledgedMark
+from recollect.adapters.files.answering import answer
 from recollect.adapters.files.lookups import RowReader
 from recollect.adapters.files.provenance import ProvenancePacks
 from recollect.adapters.files.records import PreparedCommit
@@ -198,31 +197,6 @@ class Writer:
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
-
-
-def call_soon(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: Any) -> None:
-    """Call a function on a loop from another thread; do nothing if the loop has ended, as nobody waits then."""
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(function, *arguments)
-
-
-def answer(group: list[Waiting], outcomes: list[Outcome]) -> None:
-    """Answer all futures of a group with one call a loop."""
-    loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Outcome]]] = defaultdict(list)
-    for one, outcome in zip(group, outcomes, strict=True):
-        loops[one.loop].append((one.future, outcome))
-    for loop, answers in loops.items():
-        call_soon(loop, _settle, answers)
-
-
-def _settle(answers: list[tuple["asyncio.Future[Any]", Outcome]]) -> None:
-    for future, outcome in answers:
-        if future.done():
-            continue
-        if isinstance(outcome, StorageError):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)
 
 
 def closed_error() -> StoreClosedError:
