@@ -7,7 +7,12 @@
     │   └── InvalidCursorError          422  the cursor is not one of ours
     ├── NotFoundError
     │   ├── MemoryNotFoundError         404
-    │   └── BranchNotFoundError         404
+    │   ├── BranchNotFoundError         404
+    │   ├── TagNotFoundError            404
+    │   └── ConflictNotFoundError       404
+    ├── NameTakenError                  409  a branch or a tag has this name
+    ├── ProtectedError                  409  the branch or tag is protected
+    ├── MergeConflictError              409  both sides changed it
     ├── VersionConflictError            409  the memory is at another version than expected
     ├── IdempotencyConflictError        409  the idempotency key was used for another request
     └── BatchRefusedError               422  a memory of an atomic batch was refused, so none was stored
@@ -89,6 +94,44 @@ class BranchNotFoundError(NotFoundError):
 
     code = "branch_not_found"
     title = "There is no such branch"
+
+
+class TagNotFoundError(NotFoundError):
+    """No tag has this name."""
+
+    code = "tag_not_found"
+    title = "There is no such tag"
+
+
+class ConflictNotFoundError(NotFoundError):
+    """No conflict has this id."""
+
+    code = "conflict_not_found"
+    title = "There is no such conflict"
+
+
+class NameTakenError(ServiceError):
+    """A branch or a tag has this name."""
+
+    status = 409
+    code = "name_taken"
+    title = "The name is taken"
+
+
+class ProtectedError(ServiceError):
+    """The branch or tag is protected from what was asked for."""
+
+    status = 409
+    code = "protected"
+    title = "It is protected"
+
+
+class MergeConflictError(ServiceError):
+    """Both sides changed the memory; `found` is the version that stands in the way."""
+
+    status = 409
+    code = "merge_conflict"
+    title = "Both sides changed it"
 
 
 class VersionConflictError(ServiceError):

@@ -80,11 +80,12 @@ class IdempotentRequest(Struct, frozen=True):
             )
         return [_answer(kept, found.position) for kept in record.results]
 
-    def record(self, results: Sequence[Remembered | Refused]) -> tuple[Put, KeyIs]:
+    def record(self, results: Sequence[Remembered | Refused], branch: str) -> tuple[Put, KeyIs]:
         """Return what keeps the answer when it is committed together with the write.
 
         Args:
             results: The answer; position 0 stands for that of the commit.
+            branch: The branch that is written, from where the key is looked for when it is used again.
         """
         now = now_ms()
         kept: list[_Stored | _Refused] = [
@@ -92,6 +93,7 @@ class IdempotentRequest(Struct, frozen=True):
         ]
         version = Version(
             memory_id=str(uuid7()),
+            branch=branch,
             namespace=NAMESPACE,
             key=self.key,
             kind="answer",

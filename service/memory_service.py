@@ -17,7 +17,7 @@ import msgspec
 
 from recollect.adapters.port import ById, ByKey, ProvenanceStorageAdapter, StoreProfile
 from recollect.adapters.registry import create_adapter
-from recollect.adapters.versions import Action
+from recollect.adapters.versions import MAIN, Action
 from recollect.embeddings import Embedder, EmbedderSettings, create_embedder
 from recollect.service.answers import (
     EncodedHitsFrames,
@@ -34,6 +34,7 @@ from recollect.service.answers import (
     StoreFacts,
 )
 from recollect.service.branches import read_point
+from recollect.service.branching.facade import Branching
 from recollect.service.buffer import BufferedStore
 from recollect.service.drafts import Drafter
 from recollect.service.errors import MemoryNotFoundError
@@ -115,7 +116,11 @@ def embedder_settings(settings: Settings) -> EmbedderSettings:
 
 
 class MemoryService:
-    """Memories that can say where they came from. Made by `create_memory_service`."""
+    """Memories that can say where they came from. Made by `create_memory_service`.
+
+    Attributes:
+        branches: Forks, differences, merges, conflicts, rollback and tags.
+    """
 
     def __init__(self, settings: Settings, store: BufferedStore, embedder: Embedder) -> None:
         self.settings = settings
@@ -134,6 +139,7 @@ class MemoryService:
         self._recalling = Recalling(self._parts)
         self._transferring = Transferring(self._parts, self._remembering)
         self._sweeper = Sweeper(self._parts)
+        self.branches = Branching(self._parts)
         self._started = monotonic()
         self._closed = False
         self._sweeper.start()
@@ -361,7 +367,7 @@ class MemoryService:
             storage=StoreFacts(
                 backend=facts.backend,
                 location=facts.location,
-                memories=await self._store.count(read_point("main")),
+                memories=await self._store.count(await read_point(self._store, MAIN)),
                 versions=facts.versions,
                 last_position=facts.last_position,
                 bytes_on_disk=facts.bytes_on_disk,

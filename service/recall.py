@@ -71,7 +71,7 @@ class Recalling:
     async def get(self, selector: ById | ByKey, options: ReadOptions) -> Memory:
         """Return one memory; see `MemoryService.get`."""
         with self._parts.telemetry.operation(f"get_{options.view}"):
-            point = read_point(options.branch, options.as_of)
+            point = await read_point(self._parts.store, options.branch, options.as_of)
             version = await self._visible(selector, point, projection_of(options))
             self._parts.working.used([version])
             return memory_of(version)
@@ -88,7 +88,7 @@ class Recalling:
     async def history(self, memory_id: str, options: ReadOptions) -> HistoryAnswer:
         """Return a memory's versions; see `MemoryService.history`."""
         with self._parts.telemetry.operation("history"):
-            point = read_point(options.branch, options.as_of)
+            point = await read_point(self._parts.store, options.branch, options.as_of)
             items: list[Memory] = []
             async for batch in self._parts.store.history(memory_id, point, projection_of(options)):
                 items += [memory_of(version) for version in batch if not version.namespace.startswith("_")]
@@ -100,7 +100,7 @@ class Recalling:
         """Return a page of memories; see `MemoryService.list_memories`."""
         with self._parts.telemetry.operation("list"):
             scan = Scan(
-                read_point=read_point(request.branch, request.as_of),
+                read_point=await read_point(self._parts.store, request.branch, request.as_of),
                 namespaces=namespaces_of(request.namespaces),
                 filter=parse_filter(request.filters),
                 order=_ORDERS[request.order],
@@ -180,7 +180,7 @@ class Recalling:
                 operation.part("send")
 
     async def _query(self, request: SearchRequest, operation: Operation) -> SimilarityQuery:
-        point = read_point(request.branch, request.as_of)
+        point = await read_point(self._parts.store, request.branch, request.as_of)
         namespaces = namespaces_of(request.namespaces)
         condition = parse_filter(request.filters)
         vector = await self._query_vector(request, point)

@@ -1,19 +1,21 @@
 """Storing memories: looked up, embedded, and committed together."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 from msgspec import Struct
 from pydantic import ValidationError
 
 from recollect.adapters.errors import ConflictError, InvalidRequestError
-from recollect.adapters.port import Commit, ContentIsNew, KeyIs, Precondition, Put, ReadPoint, VersionIs
+from recollect.adapters.port import Commit, ContentIsNew, KeyIs, Precondition, Put, VersionIs
 from recollect.adapters.versions import MAIN, Action, Vector, Version
 from recollect.service.answers import Refused, Remembered
-from recollect.service.branches import read_point
+from recollect.service.branches import Place, read_point, writable
 from recollect.service.drafts import Draft
 from recollect.service.errors import (
     BatchRefusedError,
+    BranchNotFoundError,
     InvalidInputError,
     ServiceError,
     VersionConflictError,
@@ -26,6 +28,9 @@ from recollect.service.planning import Known, New, Outcome, Rejected, Revises, T
 from recollect.service.requests import Durability, InvalidMemory, NewMemory
 from recollect.service.telemetry import Operation
 
+_APART = (
+    "its key or id stands in the batch twice, or it is for another branch than the first; one commit cannot hold both"
+)
 ATTEMPTS_MAX = 8
 """How often a write that meets another one on the same memory is planned anew."""
 
@@ -45,9 +50,9 @@ class _Keeping(Struct, frozen=True, eq=False):
     answers: dict[int, Remembered | Refused]
     places: list[int]
 
-    def record(self, coming: Sequence[Remembered | Refused]) -> tuple[Put, KeyIs]:
+    def record(self, coming: Sequence[Remembered | Refused], branch: str) -> tuple[Put, KeyIs]:
         whole = self.answers | dict(zip(self.places, coming, strict=True))
-        return self.request.record([whole[index] for index in sorted(whole)])
+        return self.request.record([whole[index] for index in sorted(whole)], branch)
 
 
 class Remembering:
@@ -93,16 +98,15 @@ class Remembering:
         atomic: bool,
     ) -> list[Remembered | Refused]:
         """Store memories in as few commits as they allow: one, unless a key stands among them twice."""
-        if request is not None and (answered := await self._answered(request)) is not None:
+        branches = list(dict.fromkeys(memory.branch for memory in memories if isinstance(memory, NewMemory))) or [MAIN]
+        if request is not None and (answered := await self._answered(request, branches)) is not None:
             return answered
         answers: dict[int, Remembered | Refused] = {}
-        drafts = self._drafts(memories, answers, atomic=atomic)
+        drafts = await self._drafts(memories, answers, atomic=atomic)
         while drafts:
             places = _distinct(drafts)
             if atomic and len(places) < len(drafts):
-                raise _refused(
-                    min(drafts.keys() - places), InvalidInputError("its key or id stands in the batch twice")
-                )
+                raise _refused(min(drafts.keys() - places), InvalidInputError(_APART))
             batch = [drafts.pop(place) for place in places]
             # The last commit keeps the answer to the whole request.
             keep = None if request is None or drafts else _Keeping(request, answers, places)
@@ -112,15 +116,18 @@ class Remembering:
             answers.update(zip(places, stored, strict=True))
         return [answers[index] for index in range(len(memories))]
 
-    def _drafts(
+    async def _drafts(
         self, memories: Sequence[NewMemory | InvalidMemory], answers: dict[int, Remembered | Refused], *, atomic: bool
     ) -> dict[int, Draft]:
         drafts: dict[int, Draft] = {}
+        known = {MAIN}
         for index, memory in enumerate(memories):
             try:
                 if isinstance(memory, InvalidMemory):
                     raise memory.mistakes
-                read_point(memory.branch)  # an unknown branch is this memory's mistake, not the batch's
+                if memory.branch not in known:  # an unknown branch is this memory's mistake, not the batch's
+                    await read_point(self._parts.store, memory.branch)
+                    known.add(memory.branch)
                 drafts[index] = self._parts.drafter.draft(memory)
             except (ServiceError, InvalidRequestError, ValidationError) as error:
                 if atomic and len(memories) == 1:
@@ -130,8 +137,14 @@ class Remembering:
                 answers[index] = Refused(error=problem_of(error))
         return drafts
 
-    async def _answered(self, request: IdempotentRequest) -> list[Remembered | Refused] | None:
-        return await request.answered(self._parts.store, read_point(MAIN))
+    async def _answered(self, request: IdempotentRequest, branches: Sequence[str]) -> list[Remembered | Refused] | None:
+        """Return the answer that was given. It lies on the branch of the last commit, which is one of these."""
+        for branch in branches:
+            with suppress(BranchNotFoundError):
+                point = await read_point(self._parts.store, branch)
+                if (answered := await request.answered(self._parts.store, point)) is not None:
+                    return answered
+        return None
 
     def _idempotent(self, key: str | None, memories: Sequence[NewMemory | InvalidMemory]) -> IdempotentRequest | None:
         if key is None:
@@ -154,18 +167,19 @@ class Remembering:
         atomic: bool,
     ) -> list[Remembered | Refused] | None:
         """Store drafts in one commit; None where another call with the same idempotency key was faster."""
-        point = read_point(drafts[0].version.branch)
+        branch = drafts[0].request.branch
         vectors: dict[int, Vector] = {i: draft.vectors for i, draft in enumerate(drafts) if draft.vectors is not None}
         for attempt in range(ATTEMPTS_MAX):
-            if attempt and keep is not None and await self._answered(keep.request) is not None:
+            if attempt and keep is not None and await self._answered(keep.request, [branch]) is not None:
                 return None
+            place = await writable(self._parts.store, branch)
             look = attempt > 0 or len(vectors) < len(drafts)
-            outcomes = await plan(self._parts, drafts, point, look=look, again=attempt > 0)
+            outcomes = await plan(self._parts, drafts, place.point, look=look, again=attempt > 0)
             operation.part("look up")
             _raise_refusals(outcomes, atomic=atomic)
             await self._embed(drafts, outcomes, vectors)
             operation.part("embed")
-            write = await self._write(drafts, outcomes, vectors, action, keep, point)
+            write = await self._write(drafts, outcomes, vectors, action, keep, place)
             if not write.commit.puts:
                 return write.answers
             try:
@@ -194,10 +208,10 @@ class Remembering:
         vectors: dict[int, Vector],
         action: Action,
         keep: "_Keeping | None",
-        point: ReadPoint,
+        place: Place,
     ) -> _Write:
         puts: list[Put] = []
-        preconditions: list[Precondition] = []
+        preconditions: list[Precondition] = list(place.guards)
         answers: list[Remembered | Refused] = []
         for index, (draft, outcome) in enumerate(zip(drafts, outcomes, strict=True)):
             match outcome:
@@ -208,29 +222,29 @@ class Remembering:
                 case Rejected(error):
                     answers.append(Refused(error=problem_of(error)))
                 case New() | Revises():
-                    put = self._put(draft, outcome, vectors[index], action)
+                    put = self._put(draft, outcome, vectors[index], action, place.branch)
                     puts.append(put)
                     preconditions.append(_precondition(draft, outcome))
                     answers.append(_answer_to(put))
-        leaving = await self._parts.working.leaving([put.version for put in puts], point)
+        leaving = await self._parts.working.leaving([put.version for put in puts], place.point)
         for version in leaving:
-            puts.append(tombstone(version, note="working memory is bounded", branch=point.lineage[0].branch))
+            puts.append(tombstone(version, note="working memory is bounded", branch=place.branch))
             preconditions.append(VersionIs(version.memory_id, version.ref))
         if keep is not None and puts:
-            record, unused = keep.record(answers)
+            record, unused = keep.record(answers, place.branch)
             puts.append(record)
             preconditions.append(unused)
         relaxed = bool(drafts) and all(draft.request.durability == "relaxed" for draft in drafts)
         commit = Commit(
             puts=tuple(puts),
             preconditions=tuple(preconditions),
-            read_point=point,
+            read_point=place.point,
             durability="relaxed" if relaxed else "durable",
         )
         return _Write(commit, answers, leaving)
 
-    def _put(self, draft: Draft, outcome: New | Revises, vectors: Vector, action: Action) -> Put:
-        version = draft.version
+    def _put(self, draft: Draft, outcome: New | Revises, vectors: Vector, action: Action, branch: str) -> Put:
+        version = msgspec.structs.replace(draft.version, branch=branch)
         done = action
         if isinstance(outcome, New) and outcome.last is not None:
             version = msgspec.structs.replace(version, number=outcome.last.number + 1)

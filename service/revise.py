@@ -10,7 +10,7 @@ from recollect.adapters.errors import ConflictError
 from recollect.adapters.port import ById, Commit, Projection, Put, ReadPoint, VersionIs
 from recollect.adapters.versions import Action, Vector, Version
 from recollect.service.answers import Remembered
-from recollect.service.branches import read_point
+from recollect.service.branches import Place, writable
 from recollect.service.errors import InvalidInputError, MemoryNotFoundError, VersionConflictError
 from recollect.service.forgetting import tombstone
 from recollect.service.hashing import content_hash
@@ -23,7 +23,7 @@ from recollect.service.requests import ProvenanceInput, Revision
 from recollect.service.summaries import summarise
 
 _EVERYTHING = Projection(content=True, vectors=True)
-_Change = Callable[[Version], Awaitable[Put | None]]
+_Change = Callable[[Version, Place], Awaitable[Put | None]]
 
 
 class Revising:
@@ -40,11 +40,12 @@ class Revising:
             said = [memory_id, expected_version, revision.model_dump(mode="json", exclude_unset=True)]
             request = IdempotentRequest.of(idempotency_key, said, self._parts.settings.idempotency_ttl_s)
 
-            async def change(current: Version) -> Put | None:
-                return await self._revised(current, revision)
+            async def change(current: Version, place: Place) -> Put | None:
+                return await self._revised(current, revision, place)
 
-            point = read_point(revision.branch)
-            return await self._change(memory_id, point, expected_version, change, revision.durability, request)
+            return await self._change(
+                memory_id, revision.branch, expected_version, change, revision.durability, request
+            )
 
     async def forget(
         self, memory_id: str, branch: str, expected_version: int | None, given: ProvenanceInput
@@ -52,20 +53,20 @@ class Revising:
         """Forget a memory; see `MemoryService.forget`."""
         with self._parts.telemetry.operation("forget"):
 
-            async def change(current: Version) -> Put:
+            async def change(current: Version, place: Place) -> Put:
                 keeps_full = self._parts.drafter.keeps_full(current.namespace, None, given)
-                derived = await self._derived_from(given, branch) if keeps_full else ()
+                derived = await self._derived_from(given, place) if keeps_full else ()
                 record = self._parts.drafter.provenance(
                     given, Action.FORGOTTEN, derived, now_ms(), keeps_full=keeps_full
                 )
-                return tombstone(current, branch=branch, provenance=record)
+                return tombstone(current, branch=place.branch, provenance=record)
 
-            return await self._change(memory_id, read_point(branch), expected_version, change, "durable", None)
+            return await self._change(memory_id, branch, expected_version, change, "durable", None)
 
     async def _change(
         self,
         memory_id: str,
-        point: ReadPoint,
+        branch: str,
         expected_version: int | None,
         change: _Change,
         durability: Any,
@@ -73,6 +74,8 @@ class Revising:
     ) -> Remembered:
         store = self._parts.store
         for _ in range(ATTEMPTS_MAX):
+            place = await writable(store, branch)
+            point = place.point
             if request is not None and (answered := await request.answered(store, point)) is not None:
                 return next(answer for answer in answered if isinstance(answer, Remembered))
             (current,) = await store.get([ById(memory_id)], point, _EVERYTHING)
@@ -83,7 +86,7 @@ class Revising:
                     f"memory {memory_id} is at version {current.number}, not {expected_version}: read it, decide anew",
                     found={"version": current.number},
                 )
-            put = await change(current)
+            put = await change(current, place)
             if put is None:
                 return duplicate_of(current)
             answer = Remembered(
@@ -94,10 +97,10 @@ class Revising:
                 branch=put.version.branch,
                 position=0,
             )
-            kept = [] if request is None else [request.record([answer])]
+            kept = [] if request is None else [request.record([answer], place.branch)]
             commit = Commit(
                 puts=(put, *(record for record, _ in kept)),
-                preconditions=(VersionIs(memory_id, current.ref), *(unused for _, unused in kept)),
+                preconditions=(VersionIs(memory_id, current.ref), *place.guards, *(unused for _, unused in kept)),
                 read_point=point,
                 durability=durability,
             )
@@ -118,7 +121,7 @@ class Revising:
         if not after.forgotten:
             self._parts.working.added([after])
 
-    async def _revised(self, current: Version, revision: Revision) -> Put | None:
+    async def _revised(self, current: Version, revision: Revision, place: Place) -> Put | None:
         """Return the next version, or None if it would say the same."""
         given = revision.model_fields_set
         drafter = self._parts.drafter
@@ -132,13 +135,13 @@ class Revising:
         kind = revision.kind or current.kind
         said = {"kind": kind, "key": current.key, "tags": tags, "metadata": metadata, "created_at_ms": None}
         keeps_full = drafter.keeps_full(current.namespace, revision.track_provenance, revision.provenance)
-        derived = await self._derived_from(revision.provenance, revision.branch) if keeps_full else ()
+        derived = await self._derived_from(revision.provenance, place) if keeps_full else ()
         now = now_ms()
         changed = text != current.content
         record = drafter.provenance(revision.provenance, Action.REVISED, derived, now, keeps_full=keeps_full)
         version = msgspec.structs.replace(
             current,
-            branch=revision.branch,
+            branch=place.branch,
             number=current.number + 1,
             position=0,
             kind=kind,
@@ -169,9 +172,9 @@ class Revising:
         (embedded,) = await self._parts.embedder.embed_documents([version.content or ""])
         return embedded
 
-    async def _derived_from(self, given: ProvenanceInput, branch: str) -> tuple[Any, ...]:
+    async def _derived_from(self, given: ProvenanceInput, place: Place) -> tuple[Any, ...]:
         selectors = references(given.derived_from)
-        found = await self._parts.store.get(selectors, read_point(branch)) if selectors else []
+        found = await self._parts.store.get(selectors, place.point) if selectors else []
         for named, version in zip(given.derived_from, found, strict=True):
             if version is None:
                 raise InvalidInputError(f"provenance.derived_from names {named}, which is not in this store")

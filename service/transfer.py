@@ -70,7 +70,7 @@ class Transferring:
     ) -> AsyncGenerator[Sequence[bytes], None]:
         """Stream memories as lines; see `MemoryService.export`."""
         scan = Scan(
-            read_point=read_point(branch, as_of),
+            read_point=await read_point(self._parts.store, branch, as_of),
             namespaces=namespaces_of(namespaces),
             filter=parse_filter(filters),
             projection=Projection(content=True, provenance=True),

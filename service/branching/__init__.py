@@ -1,0 +1,1 @@
+"""Branches: forking, comparing, merging, conflicts, rollback, cherry-picking, and tags."""
