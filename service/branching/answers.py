@@ -17,7 +17,9 @@ class Branch(Struct, frozen=True, kw_only=True):
     id: Annotated[str, Meta(description="What versions name it by: `NAME~2` where a deleted name is used again.")]
     parent: Annotated[str | None, Meta(description="The branch it was forked from; null for `main`.")]
     forked_at: Annotated[int, Meta(description="The position up to which it sees its parent.")]
-    created_at: Annotated[datetime | None, Meta(tz=True, description="When it was made; null for `main`.")]
+    created_at: Annotated[
+        Annotated[datetime, Meta(tz=True)] | None, Meta(description="When it was made; null for `main`.")
+    ]
     created_by: Annotated[str, Meta(description="Who made it.")]
     note: Annotated[str | None, Meta(description="Why.")]
     protected: Annotated[bool, Meta(description="Whether it is kept from being deleted and rolled back.")]

@@ -30,7 +30,7 @@ class NewBranch(_Signed):
 
     name: str = Field(max_length=256)
     """Letters, digits and `_ . + -`, starting with a letter; 100 characters at most."""
-    origin: Origin = Field(default="main", alias="from")
+    origin: Origin = Field(default="main", validation_alias="from")
     """What to fork: a branch, a tag, or `main` as of a time (RFC 3339) or a commit position."""
     at: AsOf | None = None
     """As of when to fork the branch that `from` names: a time or a commit position; now if not given."""

@@ -19,8 +19,8 @@ BODY_PROBLEMS = (400, 413, 415, 422)
 
 PROBLEM_TEXTS: Mapping[int, str] = {
     400: "The request is not HTTP, or its body not JSON.",
-    404: "There is no such memory or branch.",
-    409: "The memory has changed, or the idempotency key was used for another request; `found` says what is there.",
+    404: "There is no such memory, branch, tag or conflict.",
+    409: "What is there is not what the request expects, or a name or key is taken; `found` says what is there.",
     413: "The body is larger than the service takes.",
     415: "The body has another type.",
     421: "The `Host` header names a machine that the service does not answer for.",

@@ -209,7 +209,7 @@ async def merge(name: PathName, request: Request, service: Service) -> Response:
     openapi_extra=takes(RollbackRequest, "Where to.", {"to": "v1", "actor": "ana"}),
 )
 async def rollback(name: PathName, request: Request, service: Service) -> Response:
-    """Give a branch the state it had at a tag, a time or a commit, by one new commit. Nothing of its history is lost."""
+    """Give a branch the state it had at a tag, a time or a commit, by one new commit; its history stays."""
     return answer(await service.branches.rollback(name, await read_json(request, RollbackRequest)))
 
 
@@ -234,9 +234,7 @@ async def list_conflicts(query: Annotated[ConflictQuery, Query()], service: Serv
     """List the conflicts that merges have left to be settled, oldest first."""
     state = None if query.state == "all" else query.state
     return answer(
-        await service.branches.conflicts.page(
-            target=query.target, state=state, limit=query.limit, cursor=query.cursor
-        )
+        await service.branches.conflicts.page(target=query.target, state=state, limit=query.limit, cursor=query.cursor)
     )
 
 
@@ -285,9 +283,7 @@ async def create_tag(request: Request, service: Service) -> Response:
     return answer(tag, 201, location=f"/v1/tags/{tag.name}")
 
 
-@router.get(
-    "/tags", summary="List tags", responses=answers(200, TagPage, "All tags, oldest first.", examples.TAG_PAGE)
-)
+@router.get("/tags", summary="List tags", responses=answers(200, TagPage, "All tags, oldest first.", examples.TAG_PAGE))
 async def list_tags(service: Service) -> Response:
     """List all tags."""
     return answer(await service.branches.tags.all())

@@ -11,6 +11,17 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from recollect.service import answers
+from recollect.service.branching import answers as branching
+from recollect.service.branching.requests import (
+    BranchChange,
+    CherryPick,
+    MergeRequest,
+    NewBranch,
+    NewTag,
+    Resolution,
+    ResolveAll,
+    RollbackRequest,
+)
 from recollect.service.http.answering import reference
 from recollect.service.requests import MemoryBatch, NewMemory, Revision, SearchRequest
 
@@ -27,11 +38,25 @@ Store memories, recall them by meaning, and ask of any memory who wrote it, from
 TAGS = [
     {"name": "memories", "description": "Write memories, read them by id, key or time, and follow their history."},
     {"name": "search", "description": "Find memories by meaning, in one answer or as a stream."},
+    {"name": "branches", "description": "Fork, compare, merge and roll back; settle conflicts; name commits."},
     {"name": "transfer", "description": "Move memories out and in, as JSON Lines."},
     {"name": "health", "description": "Whether the service lives, is ready, and how it is."},
 ]
 
-_REQUESTS: tuple[type[BaseModel], ...] = (NewMemory, MemoryBatch, Revision, SearchRequest)
+_REQUESTS: tuple[type[BaseModel], ...] = (
+    NewMemory,
+    MemoryBatch,
+    Revision,
+    SearchRequest,
+    NewBranch,
+    BranchChange,
+    MergeRequest,
+    RollbackRequest,
+    CherryPick,
+    Resolution,
+    ResolveAll,
+    NewTag,
+)
 _ANSWERS: tuple[type[Struct], ...] = (
     answers.Remembered,
     answers.Refused,
@@ -48,6 +73,18 @@ _ANSWERS: tuple[type[Struct], ...] = (
     answers.Alive,
     answers.Ready,
     answers.Problem,
+    branching.Branch,
+    branching.BranchPage,
+    branching.ChangesFrame,
+    branching.DiffEndFrame,
+    branching.Merged,
+    branching.Conflict,
+    branching.ConflictPage,
+    branching.Resolved,
+    branching.RolledBack,
+    branching.LogPage,
+    branching.Tag,
+    branching.TagPage,
 )
 _REQUEST_ID = {
     "description": "The request's id: the one that was sent, or a new one.",
@@ -88,7 +125,7 @@ def schemas() -> dict[str, Any]:
     template = "#/components/schemas/{model}"
     _, requests = models_json_schema([(model, "validation") for model in _REQUESTS], ref_template=template)
     _, told = msgspec.json.schema_components(_ANSWERS, ref_template="#/components/schemas/{name}")
-    for name in ("HitsFrame", "HeartbeatFrame", "EndFrame", "ErrorFrame"):
+    for name in ("HitsFrame", "HeartbeatFrame", "EndFrame", "ErrorFrame", "ChangesFrame", "DiffEndFrame"):
         told[name]["properties"]["frame"]["description"] = "Which frame this is."
     known: dict[str, Any] = {**requests["$defs"], **told}
     known["JsonValue"] = {"description": "Any JSON value."}

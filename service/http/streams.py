@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from recollect.service.answers import EncodedHitsFrames, ErrorFrame, HeartbeatFrame, SentFrame
+from recollect.service.branching.answers import DiffFrame
 from recollect.service.errors import problem_of
 from recollect.service.http.middleware import request_id_of
 from recollect.service.logs import log_failure
@@ -22,19 +23,20 @@ from recollect.service.logs import log_failure
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
 
+StreamedFrame = SentFrame | DiffFrame
 _Item = TypeVar("_Item")
 _encoder = msgspec.json.Encoder()
 _SERVER_ERROR = 500
 
 
-def encode_line(frame: SentFrame) -> bytes:
+def encode_line(frame: StreamedFrame) -> bytes:
     """Return a frame as a line of NDJSON, or several as lines."""
     if isinstance(frame, EncodedHitsFrames):
         return b"".join([b"%b\n" % encoded for encoded in frame.encode()])
     return _encoder.encode(frame) + b"\n"
 
 
-def encode_event(frame: SentFrame) -> bytes:
+def encode_event(frame: StreamedFrame) -> bytes:
     """Return a frame as a server-sent event, named as the frame is, or several as events."""
     if isinstance(frame, EncodedHitsFrames):
         return b"".join([b"event: hits\ndata: %b\n\n" % encoded for encoded in frame.encode()])
@@ -106,7 +108,7 @@ class StreamOf(Response):
 
 
 class FrameStream(StreamOf):
-    """The frames of a search, with a heartbeat while there is nothing else to say, and an error frame at need.
+    """The frames of a search or a comparison, a heartbeat while there is nothing to say, and an error frame at need.
 
     Args:
         frames: The source; it ends with an end frame.
@@ -114,8 +116,8 @@ class FrameStream(StreamOf):
         events: Server-sent events instead of NDJSON.
     """
 
-    def __init__(self, frames: AsyncIterator[SentFrame], *, heartbeat_s: float, events: bool) -> None:
-        self._encode: Callable[[SentFrame], bytes] = encode_event if events else encode_line
+    def __init__(self, frames: AsyncIterator[StreamedFrame], *, heartbeat_s: float, events: bool) -> None:
+        self._encode: Callable[[StreamedFrame], bytes] = encode_event if events else encode_line
         super().__init__(_encoded(frames, self._encode), SSE if events else NDJSON)
         self._heartbeat_s = heartbeat_s
         self._sent_at = 0.0
@@ -164,7 +166,9 @@ async def joined(batches: AsyncIterator[Sequence[bytes]]) -> AsyncIterator[bytes
             yield b"".join(lines)
 
 
-async def _encoded(frames: AsyncIterator[SentFrame], encode: Callable[[SentFrame], bytes]) -> AsyncIterator[bytes]:
+async def _encoded(
+    frames: AsyncIterator[StreamedFrame], encode: Callable[[StreamedFrame], bytes]
+) -> AsyncIterator[bytes]:
     async with _closed_after(frames) as source:
         async for frame in source:
             yield encode(frame)
