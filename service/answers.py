@@ -92,6 +92,9 @@ class Memory(Struct, frozen=True, kw_only=True):
     content: Annotated[Any | UnsetType, Meta(description="In the view `full`: the text or JSON value.")] = UNSET
     metadata: Annotated[dict[str, Any] | UnsetType, Meta(description="In the view `full`.")] = UNSET
     provenance: Annotated[ProvenanceRecord | UnsetType | None, Meta(description="When asked for.")] = UNSET
+    changes: Annotated[
+        list[str] | UnsetType, Meta(description="In a history with `diff`: the lines of a unified diff of the content.")
+    ] = UNSET
 
 
 class MemoryPage(Struct, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ from recollect.adapters.port import (
     StoreStatus,
 )
 from recollect.adapters.versions import Version
+from recollect.service.provenance.derivations import with_derivations
 
 _Waiting = tuple[Commit, asyncio.Future[CommitReceipt]]
 
@@ -64,7 +65,11 @@ class BufferedStore(ProvenanceStorageAdapter):
         }
 
     async def commit(self, commit: Commit) -> CommitReceipt:
-        """Write a commit together with others; see the port. Cancelled before its flush, it is not written."""
+        """Write a commit together with others; see the port. Cancelled before its flush, it is not written.
+
+        What leads from the versions that others were made of down to those is committed with them.
+        """
+        commit = with_derivations(commit)
         if self._operations_max == 1:
             started = perf_counter()
             receipt = await self._store.commit(commit)

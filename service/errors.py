@@ -9,7 +9,8 @@
     │   ├── MemoryNotFoundError         404
     │   ├── BranchNotFoundError         404
     │   ├── TagNotFoundError            404
-    │   └── ConflictNotFoundError       404
+    │   ├── ConflictNotFoundError       404
+    │   └── RelationNotFoundError       404
     ├── NameTakenError                  409  a branch or a tag has this name
     ├── ProtectedError                  409  the branch or tag is protected
     ├── MergeConflictError              409  both sides changed it
@@ -132,6 +133,13 @@ class MergeConflictError(ServiceError):
     status = 409
     code = "merge_conflict"
     title = "Both sides changed it"
+
+
+class RelationNotFoundError(NotFoundError):
+    """No relation has this id."""
+
+    code = "relation_not_found"
+    title = "There is no such relation"
 
 
 class VersionConflictError(ServiceError):

@@ -39,6 +39,9 @@ from recollect.service.buffer import BufferedStore
 from recollect.service.drafts import Drafter
 from recollect.service.errors import MemoryNotFoundError
 from recollect.service.parts import Parts
+from recollect.service.provenance.receipts import Receipts
+from recollect.service.provenance.relations import Relations
+from recollect.service.provenance.views import ProvenanceViews
 from recollect.service.recall import Recalling
 from recollect.service.remember import Remembering
 from recollect.service.requests import (
@@ -133,6 +136,7 @@ class MemoryService:
             drafter=Drafter(settings, embedder.dimension),
             telemetry=Telemetry(settings.slow_operation_ms),
             working=WorkingSets(store, settings.working_memories_max),
+            receipts=Receipts(store, settings),
         )
         self._remembering = Remembering(self._parts)
         self._revising = Revising(self._parts)
@@ -140,6 +144,10 @@ class MemoryService:
         self._transferring = Transferring(self._parts, self._remembering)
         self._sweeper = Sweeper(self._parts)
         self.branches = Branching(self._parts)
+        self.provenance = ProvenanceViews(self._parts)
+        """Where memories come from: records, lineage, blame, why, receipts."""
+        self.relations = Relations(self._parts, self._remembering)
+        """Memories connected with each other, and insights drawn from several."""
         self._started = monotonic()
         self._closed = False
         self._sweeper.start()
@@ -402,6 +410,7 @@ class MemoryService:
         self._closed = True
         await self._sweeper.stop()
         try:
+            await self._parts.receipts.close()
             await self._store.close()
         finally:
             await self._parts.embedder.aclose()

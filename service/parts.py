@@ -5,6 +5,7 @@ from msgspec import Struct
 from recollect.adapters.port import EncodedSearch, ProvenanceStorageAdapter
 from recollect.embeddings import Embedder
 from recollect.service.drafts import Drafter
+from recollect.service.provenance.receipts import Receipts
 from recollect.service.settings import Settings
 from recollect.service.telemetry import Telemetry
 from recollect.service.working import WorkingSets
@@ -20,3 +21,4 @@ class Parts(Struct, frozen=True, eq=False):
     drafter: Drafter
     telemetry: Telemetry
     working: WorkingSets
+    receipts: Receipts

@@ -74,6 +74,7 @@ class Recalling:
             point = await read_point(self._parts.store, options.branch, options.as_of)
             version = await self._visible(selector, point, projection_of(options))
             self._parts.working.used([version])
+            self._parts.receipts.note_versions("get", options.actor, [version])
             return memory_of(version)
 
     async def _visible(self, selector: ById | ByKey, point: ReadPoint, projection: Projection) -> Version:
@@ -114,17 +115,24 @@ class Recalling:
             async for batch in self._parts.store.scan(scan):
                 versions += batch
             page = versions[: request.limit]
+            self._parts.receipts.note_versions("list", request.actor, page)
             following = _write_cursor(request, page[-1]) if len(versions) > request.limit else None
             return MemoryPage(items=[memory_of(version) for version in page], next_cursor=following)
 
     async def frames(self, request: SearchRequest) -> AsyncGenerator[HitsFrame | EndFrame, None]:
         """Stream the hits of a search; see `MemoryService.find_similar`."""
         count = 0
+        noted: list[Hit] = []
+        receipts = self._parts.receipts
         with self._parts.telemetry.operation("find_similar") as operation:
-            async with aclosing(self._hits(request, operation)) as batches:
-                async for hits in batches:
-                    count += len(hits)
-                    yield HitsFrame(hits=hits)
+            try:
+                async with aclosing(self._hits(request, operation)) as batches:
+                    async for hits in batches:
+                        count += len(hits)
+                        noted += hits[: receipts.hits_max - len(noted)]
+                        yield HitsFrame(hits=hits)
+            finally:  # also of a stream that its reader left
+                receipts.note_hits("find_similar", request, noted, count)
             yield EndFrame(hits=count, elapsed_ms=round(operation.elapsed_ms, 3))
 
     async def search(self, request: SearchRequest) -> SearchAnswer:
@@ -138,6 +146,7 @@ class Recalling:
             async with aclosing(self._hits(whole, operation)) as batches:
                 async for hits in batches:
                     found += hits
+        self._parts.receipts.note_hits("search", request, found[: self._parts.receipts.hits_max], len(found))
         return SearchAnswer(hits=found, elapsed_ms=round((perf_counter() - started) * 1000, 3))
 
     async def encoded_frames(
@@ -153,14 +162,20 @@ class Recalling:
                     yield frame
             return
         count = 0
+        noted: list[bytes] = []
+        batches_noted = -(-self._parts.receipts.hits_max // request.batch_size)
         with self._parts.telemetry.operation("find_similar") as operation:
             query = await self._query(request, operation)
-            async with aclosing(encoded.find_similar_encoded(query)) as batches:
-                async for found in batches:
-                    operation.part("search")
-                    count += found.count
-                    yield EncodedHitsFrames(found.batches)
-                    operation.part("send")
+            try:
+                async with aclosing(encoded.find_similar_encoded(query)) as batches:
+                    async for found in batches:
+                        operation.part("search")
+                        count += found.count
+                        noted += found.batches[: batches_noted - len(noted)]
+                        yield EncodedHitsFrames(found.batches)
+                        operation.part("send")
+            finally:  # also of a stream that its reader left
+                self._parts.receipts.note_encoded("find_similar", request, noted, count)
             yield EndFrame(hits=count, elapsed_ms=round(operation.elapsed_ms, 3))
 
     async def _hits(self, request: SearchRequest, operation: Operation) -> AsyncGenerator[list[Hit], None]:

@@ -259,6 +259,8 @@ class ReadOptions(Request):
     """The branch to look from."""
     as_of: AsOf | None = None
     """A time (RFC 3339) or a commit position: answer with what the store held then."""
+    actor: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+    """Who asks, as the recall's receipt shall say."""
 
 
 class ListRequest(ReadOptions):

@@ -76,6 +76,12 @@ class Settings(BaseSettings):
     """How long an idempotency key is remembered."""
     sweep_interval_s: float = Field(default=60, gt=0)
     """How often expired memories are forgotten."""
+    receipts_namespaces: tuple[str, ...] = ("shared", "longterm")
+    """The namespaces for which it is kept who was given which memory; `[]` keeps none."""
+    receipts_ttl_s: float = Field(default=7_776_000, gt=0)
+    """How long a recall receipt is kept."""
+    receipts_hits_max: int = Field(default=100, ge=1, le=1000)
+    """How many hits of one recall its receipt names, the best ones; their number is kept in any case."""
 
     content_bytes_max: Count = 1_048_576
     """How large one memory may be: content and metadata as JSON."""

@@ -49,6 +49,7 @@ class Sweeper:
     async def sweep(self) -> int:
         """Forget what has expired; return how many memories that were."""
         with self._parts.telemetry.operation("sweep"):
+            await self._parts.receipts.erase_expired()
             return await self._sweep(None) + await self._sweep((NAMESPACE,))
 
     async def _sweep(self, namespaces: tuple[str, ...] | None) -> int:

@@ -80,12 +80,13 @@ def record_of(both: Both, sides: Sides) -> ConflictRecord:
 
 def put_of(record: ConflictRecord, held: Version | None, provenance: Provenance) -> Put:
     """Return the write that stores a conflict, in place of the version that holds it so far."""
+    state = OPEN_TAG if record.resolution is None else RESOLVED_TAG
     return system_put(
         NAMESPACE,
         msgspec.json.encode(record).decode(),
         provenance,
         kind=record.kind,
-        tags=tuple(sorted((OPEN_TAG if record.resolution is None else RESOLVED_TAG, target_tag(record.target)))),
+        tags=tuple(sorted((state, target_tag(record.target), record.memory_id))),
         held=held,
     )
 

@@ -296,6 +296,7 @@ def _read_parameters(options: ReadOptions) -> dict[str, Any]:
         "include": "provenance" if options.include_provenance else None,
         "branch": options.branch,
         "as_of": _as_of(options),
+        "actor": options.actor,
     }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from fastapi import Depends, Header, Request
@@ -11,7 +11,9 @@ from starlette.responses import Response
 
 from recollect.service.idempotency import KEY_CHARS_MAX
 from recollect.service.memory_service import MemoryService
+from recollect.service.requests import ReadOptions
 
+Reading = TypeVar("Reading", bound=ReadOptions)
 _encoder = msgspec.json.Encoder()
 
 BODY_PROBLEMS = (400, 413, 415, 422)
@@ -40,6 +42,17 @@ async def _service_of(request: Request) -> MemoryService:
 Service = Annotated[MemoryService, Depends(_service_of)]
 """The service behind the app."""
 
+Actor = Annotated[
+    str | None,
+    Header(
+        alias="X-Recollect-Actor",
+        min_length=1,
+        max_length=256,
+        description="Who asks, as the recall's receipt shall say, where the request itself does not.",
+    ),
+]
+"""The header that names who asks."""
+
 IfMatch = Annotated[
     str | None,
     Header(description='The version that you have read, such as `"3"`: the write happens only if it still stands.'),
@@ -53,6 +66,11 @@ IdempotencyKey = Annotated[
         "answered as it was the first time.",
     ),
 ]
+
+
+def asked_by(request: Reading, actor: str | None) -> Reading:
+    """Return a request with the actor that a header names, unless it names one itself."""
+    return request if actor is None or request.actor is not None else request.model_copy(update={"actor": actor})
 
 
 def answer(value: Struct, status: int = 200, *, version: int | None = None, location: str | None = None) -> Response:

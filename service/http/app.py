@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse, Response
 
 from recollect.service.errors import problem_of, problem_of_mistakes
-from recollect.service.http import branches, health, memories, search, transfer
+from recollect.service.http import branches, health, memories, provenance, relations, search, transfer
 from recollect.service.http.middleware import (
     BodyBound,
     HeadAsGet,
@@ -36,7 +36,15 @@ from recollect.service.settings import Settings
 
 logger = structlog.get_logger("recollect")
 
-_ROUTERS = (memories.router, search.router, branches.router, transfer.router, health.router)
+_ROUTERS = (
+    memories.router,
+    provenance.router,
+    relations.router,
+    search.router,
+    branches.router,
+    transfer.router,
+    health.router,
+)
 
 
 def create_app(settings: Settings | None = None, *, service: MemoryService | None = None) -> FastAPI:

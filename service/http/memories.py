@@ -10,15 +10,17 @@ from recollect.service.errors import InvalidInputError, MemoryNotFoundError
 from recollect.service.http import examples
 from recollect.service.http.answering import (
     BODY_PROBLEMS,
+    Actor,
     IdempotencyKey,
     IfMatch,
     Service,
     answer,
     answers,
+    asked_by,
     reference,
 )
 from recollect.service.http.bodies import expected_version, read_json, takes
-from recollect.service.http.queries import ForgetQuery, ListQuery, PatchQuery, PathMemoryId, ReadQuery
+from recollect.service.http.queries import ForgetQuery, HistoryQuery, ListQuery, PatchQuery, PathMemoryId, ReadQuery
 from recollect.service.requests import MemoryBatch, NewMemory, Revision
 
 DEFAULT_NAMESPACE = str(NewMemory.model_fields["namespace"].default)
@@ -98,9 +100,11 @@ async def list_memories(query: Annotated[ListQuery, Query()], service: Service) 
     summary="Get",
     responses=answers(200, Memory, "The memory in its current version.", examples.MEMORY, (404, 422)),
 )
-async def get(memory_id: PathMemoryId, query: Annotated[ReadQuery, Query()], service: Service) -> Response:
+async def get(
+    memory_id: PathMemoryId, query: Annotated[ReadQuery, Query()], service: Service, actor: Actor = None
+) -> Response:
     """Give one memory: its summary, or all of it; where it came from only when asked. `ETag` holds its version."""
-    memory = await service.get(memory_id, query.options())
+    memory = await service.get(memory_id, asked_by(query.options(), actor))
     return answer(memory, version=memory.version)
 
 
@@ -169,6 +173,8 @@ async def forget(
         200, HistoryAnswer, "All versions, newest first, also of a forgotten memory.", examples.HISTORY, (404, 422)
     ),
 )
-async def history(memory_id: PathMemoryId, query: Annotated[ReadQuery, Query()], service: Service) -> Response:
+async def history(memory_id: PathMemoryId, query: Annotated[HistoryQuery, Query()], service: Service) -> Response:
     """Give every version of a memory: who changed what, when and why with `include=provenance`."""
+    if query.diff:
+        return answer(await service.provenance.history_with_changes(memory_id, query.options()))
     return answer(await service.history(memory_id, query.options()))

@@ -23,6 +23,8 @@ from recollect.service.branching.requests import (
     RollbackRequest,
 )
 from recollect.service.http.answering import reference
+from recollect.service.provenance import answers as provenance
+from recollect.service.provenance.requests import NewInsight, NewRelation
 from recollect.service.requests import MemoryBatch, NewMemory, Revision, SearchRequest
 
 TITLE = "Recollect"
@@ -37,6 +39,8 @@ Store memories, recall them by meaning, and ask of any memory who wrote it, from
 """
 TAGS = [
     {"name": "memories", "description": "Write memories, read them by id, key or time, and follow their history."},
+    {"name": "provenance", "description": "Ask where a memory comes from, what became of it, and who was given it."},
+    {"name": "relations", "description": "Connect memories, and draw insights from several."},
     {"name": "search", "description": "Find memories by meaning, in one answer or as a stream."},
     {"name": "branches", "description": "Fork, compare, merge and roll back; settle conflicts; name commits."},
     {"name": "transfer", "description": "Move memories out and in, as JSON Lines."},
@@ -56,6 +60,8 @@ _REQUESTS: tuple[type[BaseModel], ...] = (
     Resolution,
     ResolveAll,
     NewTag,
+    NewRelation,
+    NewInsight,
 )
 _ANSWERS: tuple[type[Struct], ...] = (
     answers.Remembered,
@@ -85,6 +91,11 @@ _ANSWERS: tuple[type[Struct], ...] = (
     branching.LogPage,
     branching.Tag,
     branching.TagPage,
+    provenance.ProvenanceAnswer,
+    provenance.BlameAnswer,
+    provenance.WhyAnswer,
+    provenance.RelationsAnswer,
+    provenance.ReceiptsAnswer,
 )
 _REQUEST_ID = {
     "description": "The request's id: the one that was sent, or a new one.",

@@ -36,10 +36,25 @@ class ReadQuery(Request):
     """The branch to look from."""
     as_of: AsOf | None = None
     """A time (RFC 3339; write `+` as `%2B`) or a commit position: answer with what the store held then."""
+    actor: str | None = Field(default=None, min_length=1, max_length=256)
+    """Who asks, as the recall's receipt shall say."""
 
     def options(self) -> ReadOptions:
         """Return what the service takes."""
-        return ReadOptions(view=self.view, include_provenance=bool(self.include), branch=self.branch, as_of=self.as_of)
+        return ReadOptions(
+            view=self.view,
+            include_provenance=bool(self.include),
+            branch=self.branch,
+            as_of=self.as_of,
+            actor=self.actor,
+        )
+
+
+class HistoryQuery(ReadQuery):
+    """How much of each version to answer."""
+
+    diff: bool = False
+    """Adds to each version what it changed in the content, as the lines of a unified diff."""
 
 
 class ListQuery(ReadQuery):
@@ -105,6 +120,8 @@ class ExportQuery(Request):
     """Only these namespaces (repeat it for several); all of the users' namespaces if not given."""
     filters: str | None = Field(default=None, max_length=16_384, examples=['{"kind": "episodic"}'])
     """The filter language, as JSON."""
+    format: Literal["jsonl", "prov"] = "jsonl"
+    """`prov` gives the provenance of all versions on all branches as one PROV-JSON document; it takes no filters."""
 
 
 class PatchQuery(Request):

@@ -5,7 +5,16 @@ from starlette.responses import Response
 
 from recollect.service.answers import EndFrame, ErrorFrame, HeartbeatFrame, HitsFrame, SearchAnswer
 from recollect.service.http import examples
-from recollect.service.http.answering import BODY_PROBLEMS, Service, answer, answers, problem_answers, reference
+from recollect.service.http.answering import (
+    BODY_PROBLEMS,
+    Actor,
+    Service,
+    answer,
+    answers,
+    asked_by,
+    problem_answers,
+    reference,
+)
 from recollect.service.http.bodies import read_json, takes
 from recollect.service.http.streams import NDJSON, SSE, FrameStream, wants_events
 from recollect.service.requests import SearchRequest
@@ -30,9 +39,9 @@ _FRAMES = {
     ),
     openapi_extra=takes(SearchRequest, "What to look for; `limit` is a number.", examples.SEARCH),
 )
-async def search(request: Request, service: Service) -> Response:
+async def search(request: Request, service: Service, actor: Actor = None) -> Response:
     """Find what is similar in meaning, in one answer. For many hits use `/v1/find_similar`."""
-    return answer(await service.search(await read_json(request, SearchRequest)))
+    return answer(await service.search(asked_by(await read_json(request, SearchRequest), actor)))
 
 
 @router.post(
@@ -54,9 +63,9 @@ async def search(request: Request, service: Service) -> Response:
     },
     openapi_extra=takes(SearchRequest, "What to look for; `limit` null streams everything.", examples.SEARCH),
 )
-async def find_similar(request: Request, service: Service) -> Response:
+async def find_similar(request: Request, service: Service, actor: Actor = None) -> Response:
     """Find what is similar in meaning, as a stream whose reader sets the pace. Leaving the stream stops the search."""
-    asked = await read_json(request, SearchRequest)
+    asked = asked_by(await read_json(request, SearchRequest), actor)
     return FrameStream(
         service.find_similar_encoded(asked),
         heartbeat_s=request.app.state.settings.heartbeat_s,

@@ -5,10 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from recollect.adapters.versions import MAIN
 from recollect.service.answers import ImportReport
+from recollect.service.errors import InvalidInputError
 from recollect.service.http import examples
 from recollect.service.http.answering import Service, answer, answers, problem_answers
 from recollect.service.http.bodies import LINES_TYPES, check_type, read_lines
+from recollect.service.http.provenance_examples import PROV
 from recollect.service.http.queries import ExportQuery, parse_filters
 from recollect.service.http.streams import NDJSON, StreamOf, joined
 
@@ -26,13 +29,20 @@ _LINE = {"description": "A memory as `/v1/memories` takes it, with its `id`, a l
         200: {
             "description": "A memory a line, which `/v1/import` takes back. A connection cut before its end is an "
             "export that failed.",
-            "content": {NDJSON: {"schema": _LINE, "example": examples.LINES}},
+            "content": {
+                NDJSON: {"schema": _LINE, "example": examples.LINES},
+                "application/json": {"schema": {"type": "object"}, "example": PROV},
+            },
         },
         **problem_answers((404, 422)),
     },
 )
 async def export(query: Annotated[ExportQuery, Query()], service: Service) -> Response:
-    """Stream memories in the order they were stored, with their provenance."""
+    """Stream memories in the order they were stored, with their provenance; or the provenance alone."""
+    if query.format == "prov":
+        if query.branch != MAIN or query.as_of is not None or query.filters is not None:
+            raise InvalidInputError("format=prov exports every version; leave out branch, as_of and filters")
+        return StreamOf(joined(service.provenance.export(query.namespace or None)), "application/json")
     batches = service.export(
         branch=query.branch,
         as_of=query.as_of,

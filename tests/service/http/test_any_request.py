@@ -172,7 +172,20 @@ async def test_any_revision_is_taken_or_refused(
 @EXAMPLES
 @given(
     path=st.sampled_from(
-        ["/v1/memories", "/v1/memories/{id}", "/v1/memories/{id}/history", "/v1/export", "/v1/status", "/healthz"]
+        [
+            "/v1/memories",
+            "/v1/memories/{id}",
+            "/v1/memories/{id}/history",
+            "/v1/memories/{id}/lineage",
+            "/v1/memories/{id}/why",
+            "/v1/memories/{id}/blame",
+            "/v1/memories/{id}/receipts",
+            "/v1/memories/{id}/relations",
+            "/v1/receipts",
+            "/v1/export",
+            "/v1/status",
+            "/healthz",
+        ]
     ),
     method=st.sampled_from(["GET", "GET", "HEAD", "DELETE"]),
     parameters=PARAMETERS,
