@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from recollect.adapters.errors import StoreBusyError
-from recollect.adapters.port import Commit, CommitReceipt, Scan
+from recollect.adapters.port import FULL, Commit, CommitReceipt, Scan
 from recollect.service import MemoryService, NewMemory, ReadOptions, SearchRequest
 from recollect.service.hashing import sha256_hex
 from recollect.service.provenance import receipts
@@ -32,7 +32,7 @@ async def test_a_search_leaves_a_receipt_without_its_words(memory: MemoryService
     assert (receipt.actor, receipt.operation, receipt.hits) == ("planner", "search", 1)
     assert receipt.query_digest == sha256_hex(b"night train")
     assert [(item.id, item.version, item.score) for item in receipt.given] == [(stored, 1, answer.hits[0].score)]
-    scan = Scan(read_point=None, namespaces=(receipts.NAMESPACE,), projection=receipts.FULL)
+    scan = Scan(read_point=None, namespaces=(receipts.NAMESPACE,), projection=FULL)
     contents = [version.content or "" async for batch in memory._store.scan(scan) for version in batch]
     assert "night train" not in "".join(contents)
 
@@ -136,7 +136,7 @@ async def test_more_than_can_wait_is_counted_and_not_kept(
     for _ in range(5):
         await memory.get(stored)
     assert len(await found(memory)) == 3
-    scan = Scan(read_point=None, namespaces=(receipts.NAMESPACE,), projection=receipts.FULL)
+    scan = Scan(read_point=None, namespaces=(receipts.NAMESPACE,), projection=FULL)
     contents = [version.content or "" async for batch in memory._store.scan(scan) for version in batch]
     assert any('"dropped":2' in content for content in contents)
 
@@ -164,7 +164,7 @@ async def test_receipts_end_with_their_time_and_leave_nothing_behind(make_servic
     await memory._parts.receipts.flush()
     assert await found(memory) == []
     await memory.sweep()
-    scan = Scan(read_point=None, namespaces=(receipts.NAMESPACE,), projection=receipts.FULL)
+    scan = Scan(read_point=None, namespaces=(receipts.NAMESPACE,), projection=FULL)
     kept = [version async for batch in memory._store.scan(scan) for version in batch]
     assert [(version.content, version.tags, version.forgotten) for version in kept] == [(None, (), True)]
     assert await memory._store.count(receipts._LINE, (receipts.NAMESPACE,)) == 0
