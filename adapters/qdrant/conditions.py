@@ -8,6 +8,7 @@ whoever reads tries the versions that it gets once more.
 import math
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from msgspec import Struct
 
@@ -32,6 +33,7 @@ from recollect.adapters.qdrant import fields
 from recollect.adapters.qdrant.tokens import (
     EXACT_INTEGER_MAX,
     exists_token,
+    live_tokens,
     number_name,
     number_token,
     value_token,
@@ -131,6 +133,7 @@ def select(
     newest: int | None = None,
     also: Iterable[Condition] = (),
     everywhere: bool = False,
+    expiring: bool = True,
 ) -> Selection:
     """Return which points a read wants.
 
@@ -142,28 +145,43 @@ def select(
             need not be compared. None compares, and so shows the state at the read point whatever came after it.
         also: Further conditions.
         everywhere: Also in the system's namespaces, if none are given.
+        expiring: False if nothing that might be found expires.
     """
     parts: list[Condition] = list(also)
+    exact = True
     if namespaces is not None:
         parts.append(Matching(fields.NAMESPACE, tuple(namespaces)))
-    exact = True
+    if matching is not None:
+        condition, exact = _compile(matching)
+        parts += condition.conditions if isinstance(condition, All) else (condition,)
     if read_point is None:
         if namespaces is None and not everywhere:
             parts.append(Matching(fields.CLASS, ("user", "user-forgotten")))
     else:
         classes = _LIVE_CLASSES[:1] if namespaces is None and not everywhere else _LIVE_CLASSES
-        parts.append(_visible(read_point, classes, newest))
-        if read_point.at_ms is not None:
-            expired, exact = _between(fields.EXPIRES, Range((), lte=read_point.at_ms))
-            parts += [Negated(expired)] if exact else []
-    if matching is not None:
-        condition, filter_is_exact = _compile(matching)
-        parts.append(condition)
-        exact = exact and filter_is_exact
+        parts = _seen(parts, read_point, classes, newest)
+        if read_point.at_ms is not None and expiring:
+            expired, expiry_is_exact = _between(fields.EXPIRES, Range((), lte=read_point.at_ms))
+            exact = exact and expiry_is_exact
+            parts += [Negated(expired)] if expiry_is_exact else []
     joined = parts[0] if len(parts) == 1 else All(tuple(parts))
     if exact:
         return Selection(joined)
     return Selection(joined, exact=False, filter=matching, at_ms=read_point.at_ms if read_point else None)
+
+
+def _seen(
+    parts: list[Condition], read_point: ReadPoint, classes: tuple[str, ...], newest: int | None
+) -> list[Condition]:
+    """Return conditions with the one that a point is seen from a read point: its own, or as part of one on tokens."""
+    spans = read_point.lineage
+    if newest is not None and len(spans) == 1 and spans[0].up_to >= newest:
+        for index, part in enumerate(parts):
+            if isinstance(part, Matching) and part.field == fields.TOKENS:
+                marked = [live_tokens(part.values, fields.current_on(spans[0].branch, class_)) for class_ in classes]
+                live = Matching(fields.LIVE, tuple(chain.from_iterable(marked)))
+                return [live, *parts[:index], *parts[index + 1 :]]
+    return [*parts, _visible(read_point, classes, newest)]
 
 
 def _visible(read_point: ReadPoint, classes: tuple[str, ...], newest: int | None) -> Condition:

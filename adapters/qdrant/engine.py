@@ -5,7 +5,9 @@ It is called from one thread. Whatever the engine raises leaves here as an error
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
+from struct import pack
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,7 +27,9 @@ from recollect.adapters.qdrant.fields import (
     DENSE,
     HEAD,
     KEYWORD_INDEXES,
+    LIVE_INDEXES,
     MEMORY,
+    NAMESPACE,
     NUMBER,
     NUMBER_INDEXES,
     POSITION,
@@ -116,10 +120,15 @@ class Engine:
         )
         folder.mkdir(parents=True, exist_ok=True)
         engine = cls(_translated(lambda: edge.EdgeShard.create(str(folder), config)), dimension)
-        indexes = (
-            *((name, edge.PayloadSchemaType.Keyword) for name in KEYWORD_INDEXES),
-            *((name, edge.PayloadSchemaType.Uuid) for name in UUID_INDEXES),
-            *((name, edge.PayloadSchemaType.Float) for name in NUMBER_INDEXES),
+        # An index of vectors can hold links of its own for the values of a field. That pays for namespaces; for every
+        # token it would make building the index take many times as long.
+        indexes: tuple[tuple[str, Any], ...] = (
+            *(
+                (name, edge.KeywordIndexParams(enable_hnsw=name == NAMESPACE))
+                for name in (*KEYWORD_INDEXES, *LIVE_INDEXES)
+            ),
+            *((name, edge.UuidIndexParams(enable_hnsw=False)) for name in UUID_INDEXES),
+            *((name, edge.FloatIndexParams(enable_hnsw=False)) for name in NUMBER_INDEXES),
         )
         for name, schema in indexes:
             engine._update(edge.UpdateOperation.create_field_index(name, schema))
@@ -316,7 +325,10 @@ def _found(record: "edge.Record | edge.ScoredPoint") -> Found:
 
 
 def _rows(rows: Any) -> bytes | None:
-    return None if rows is None else np.array(rows, dtype="<f4").tobytes()
+    if not rows:
+        return None
+    numbers = rows if isinstance(rows[0], float) else list(chain.from_iterable(rows))
+    return pack(f"<{len(numbers)}f", *numbers)
 
 
 def _terms(terms: edge.SparseVector) -> bytes:

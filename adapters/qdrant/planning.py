@@ -22,6 +22,7 @@ from recollect.adapters.qdrant.fields import (
     CURRENT,
     FIRST,
     FIRSTS,
+    LIVE,
     MEMORY,
     POSITION,
     UNTIL,
@@ -162,7 +163,7 @@ def plan(commit: Commit, position: int, facts: Facts) -> Plan:
         write = write_of(version, position if line is None else line.first)
         write.payload.update(_marks(firsts[version.memory_id]))
         writes.append(write)
-    patches = [PayloadPatch(tuple(replaced), {CURRENT: "", UNTIL: position})] if replaced else []
+    patches = [PayloadPatch(tuple(replaced), {CURRENT: "", LIVE: [], UNTIL: position})] if replaced else []
     patches += [PayloadPatch(ids, _marks(firsts[memory_id])) for memory_id, ids in facts.points.items() if ids]
     if not commit.puts:
         writes.append(PointWrite(STORE_POINT, {POSITION: position, CLASS: STORE_CLASS}))
@@ -213,6 +214,8 @@ def _stub(erased: Erased) -> PointWrite:
     write.payload.update({name: erased.kept[name] for name in CHANGING if name in erased.kept})
     if write.payload[CURRENT]:
         write.payload[CURRENT] = current_on(stub.branch, class_of(stub))
+    else:
+        write.payload[LIVE] = []
     return write
 
 

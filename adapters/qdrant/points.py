@@ -31,6 +31,7 @@ from recollect.adapters.qdrant.fields import (
     FIRST,
     HEAD,
     IMPORTANCE,
+    LIVE,
     MEMORY,
     NAMESPACE,
     NEVER,
@@ -45,7 +46,7 @@ from recollect.adapters.qdrant.fields import (
     current_on,
 )
 from recollect.adapters.qdrant.mutations import PointWrite
-from recollect.adapters.qdrant.tokens import comparable, tokens_of
+from recollect.adapters.qdrant.tokens import comparable, live_tokens, tokens_of
 from recollect.adapters.versions import Provenance, SparseVector, Version, VersionRef
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -133,8 +134,10 @@ def write_of(version: Version, first: int) -> PointWrite:
     rows = None if version.vectors is None else np.ascontiguousarray(version.vectors, dtype="<f4").tobytes()
     windowed = version.vectors is not None and len(version.vectors) > 1
     terms = None if version.sparse is None else _terms(version.sparse)
-    payload = _derived(version) | {
-        CURRENT: current_on(version.branch, class_of(version)),
+    derived, current = _derived(version), current_on(version.branch, class_of(version))
+    payload = derived | {
+        CURRENT: current,
+        LIVE: live_tokens(derived[TOKENS], current),
         UNTIL: NEVER,
         FIRST: first,
         HEAD: head,
@@ -282,6 +285,8 @@ def faults_of(point: PointWrite, dimension: int) -> list[str]:
             if part is None and checksum != 0
         ]
         derived = _derived(read_versions([stored], dimension)[0])
+        current = point.payload.get(CURRENT)
+        derived[LIVE] = live_tokens(derived[TOKENS], current) if current else []
         wrong = [name for name, value in derived.items() if point.payload.get(name) != value]
     except StoreDamagedError as error:
         return [error.place.rpartition(", ")[2]]

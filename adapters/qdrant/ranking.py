@@ -20,7 +20,7 @@ from recollect.adapters.qdrant.fields import MEMORY, WINDOWED
 from recollect.adapters.qdrant.points import StoredMatch, read_terms, read_versions
 from recollect.adapters.versions import SparseVector, Vector
 
-MARGIN_POINTS = 8
+MARGIN_POINTS = 2
 """How many more candidates are asked for than are wanted, so that the last wanted one is seldom in doubt."""
 
 GROWTH = 8

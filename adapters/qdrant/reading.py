@@ -1,5 +1,6 @@
 """Every read of the port over one shard."""
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
@@ -22,6 +23,7 @@ from recollect.adapters.qdrant.conditions import (
     All,
     Between,
     Condition,
+    Matching,
     Selection,
     along,
     holding,
@@ -30,7 +32,7 @@ from recollect.adapters.qdrant.conditions import (
     written_on,
 )
 from recollect.adapters.qdrant.engine import Engine, Found, Parts
-from recollect.adapters.qdrant.fields import MEMORY, POSITION
+from recollect.adapters.qdrant.fields import CLASS, EXPIRES, MEMORY, POSITION
 from recollect.adapters.qdrant.points import StoredMatch, StoredVersion, point_id
 from recollect.adapters.qdrant.ranking import find_similar
 from recollect.adapters.qdrant.tokens import content_token, value_token
@@ -58,6 +60,10 @@ class ShardReader:
     def __init__(self, engine: Engine, last_position: int) -> None:
         self._engine = engine
         self.last_position = last_position
+        expiring = Between(EXPIRES, gte=-sys.float_info.max)
+        self._expiring = {
+            class_: engine.count(All((Matching(CLASS, (class_,)), expiring))) > 0 for class_ in ("user", "system")
+        }
 
     def get(
         self, selectors: Sequence[Selector], read_point: ReadPoint, projection: Projection
@@ -93,9 +99,7 @@ class ShardReader:
         found: dict[str, Found] = {}
         for start in range(0, len(memory_ids), SELECTED_MEMORIES):
             some = memory_ids[start : start + SELECTED_MEMORIES]
-            selection = select(
-                read_point, None, None, newest=self.last_position, also=[of_memories(some)], everywhere=True
-            )
+            selection = self._now(read_point, None, also=[of_memories(some)], everywhere=True)
             points = Walk(self._engine).points(selection, parts, first=len(some))
             found.update((point.payload[MEMORY], point) for point in points)
         return found
@@ -104,7 +108,7 @@ class ShardReader:
         self, namespace: str, token: str, read_point: ReadPoint, parts: Parts, *, descending: bool
     ) -> Found | None:
         """Return the visible version that holds a token, the first or last in the order of positions."""
-        selection = select(read_point, (namespace,), None, newest=self.last_position, also=[holding(token)])
+        selection = self._now(read_point, (namespace,), also=[holding(token)])
         return next(Walk(self._engine, descending=descending).points(selection, parts, first=1), None)
 
     def history(
@@ -133,7 +137,7 @@ class ShardReader:
 
     def count(self, read_point: ReadPoint, namespaces: Sequence[str] | None, matching: Filter | None) -> int:
         """Count visible versions: see the port."""
-        selection = select(read_point, namespaces, matching, newest=self.last_position)
+        selection = self._now(read_point, namespaces, matching)
         if selection.exact:
             return self._engine.count(selection.condition)
         return sum(1 for _ in Walk(self._engine).points(selection, Parts(), first=COUNTED_POINTS))
@@ -142,11 +146,32 @@ class ShardReader:
         """Yield matches, best first: see the port. The query was validated."""
         if query.limit == 0:
             return
-        now = select(query.read_point, query.namespaces, query.filter, newest=self.last_position)
+        now = self._now(query.read_point, query.namespaces, query.filter)
         later = select(self._fixed(query.read_point), query.namespaces, query.filter)
         yield from batches(
             islice(find_similar(self._engine, query, now, later), query.limit),
             query.batch_size,
+        )
+
+    def _now(
+        self,
+        read_point: ReadPoint,
+        namespaces: Sequence[str] | None,
+        matching: Filter | None = None,
+        *,
+        also: Sequence[Condition] = (),
+        everywhere: bool = False,
+    ) -> Selection:
+        """Return what is wanted of the points as they are before the next commit."""
+        only_users = namespaces is None and not everywhere
+        return select(
+            read_point,
+            namespaces,
+            matching,
+            newest=self.last_position,
+            also=also,
+            everywhere=everywhere,
+            expiring=self._expiring["user"] or (not only_users and self._expiring["system"]),
         )
 
     def _so_far(self) -> Condition:

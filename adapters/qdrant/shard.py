@@ -28,6 +28,8 @@ from recollect.adapters.qdrant.fields import (
     BRANCH,
     CHANGING,
     CHECKSUMS,
+    CLASS,
+    EXPIRES,
     FIRST,
     HEAD,
     MEMORY,
@@ -155,7 +157,10 @@ class ShardStore(ShardReader):
         """Do what a planned commit does; it may have been done before."""
         self._engine.apply(mutations)
         self.last_position = max(self.last_position, mutations.position)
-        self._has_store_point |= any(write.point_id == STORE_POINT for write in mutations.writes)
+        for write in mutations.writes:
+            self._has_store_point |= write.point_id == STORE_POINT
+            if EXPIRES in write.payload:
+                self._expiring[write.payload[CLASS].partition("-")[0]] = True
 
     def _answer(self, precondition: Precondition, read_point: ReadPoint) -> Version | int | None:
         if isinstance(precondition, HeadIs):

@@ -6,7 +6,7 @@ index. With 96 bits no two of a store's values meet by chance.
 """
 
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -17,6 +17,9 @@ from recollect.adapters.filters import FieldPath, Scalar, is_number, leaf_values
 from recollect.adapters.versions import Version
 
 DIGEST_BYTES = 12
+MARK_LETTERS = 8
+"""The mark of a class and branch is shorter: it goes with a token, and few branches share a store."""
+
 EXACT_INTEGER_MAX = 2**53
 """Up to this size a float64, in which engines compare, holds every whole number."""
 
@@ -61,6 +64,12 @@ def content_token(content_hash: str) -> str:
 def number_name(path: FieldPath) -> str:
     """Return the name under which a payload holds the numbers of a path into the metadata."""
     return "n" + _digest(path)
+
+
+def live_tokens(tokens: Sequence[str], current: str) -> list[str]:
+    """Return tokens with the mark of a class and branch, as `fields.current_on` names them."""
+    mark = _digest("current", current)[:MARK_LETTERS]
+    return [mark + token for token in tokens]
 
 
 def comparable(number: float) -> float:
