@@ -13,6 +13,7 @@ from recollect.service.answers import (
     Remembered,
     ServiceStatus,
 )
+from recollect.service.cli.provenance_backend import ProvenanceBackend
 from recollect.service.requests import (
     ListRequest,
     NewMemory,
@@ -25,6 +26,11 @@ from recollect.service.requests import (
 
 class Backend(Protocol):
     """The operations behind the commands; see `MemoryService` for what each does and raises."""
+
+    @property
+    def provenance(self) -> ProvenanceBackend:
+        """The operations about where memories come from."""
+        ...
 
     async def remember(self, memory: NewMemory, *, idempotency_key: str | None = None) -> Remembered:
         """Store a memory."""

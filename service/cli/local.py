@@ -13,6 +13,7 @@ from recollect.service.answers import (
     ServiceStatus,
 )
 from recollect.service.cli.configuration import load_settings
+from recollect.service.cli.provenance_backend import LocalProvenance, ProvenanceBackend
 from recollect.service.logs import configure_logs
 from recollect.service.memory_service import MemoryService, create_memory_service
 from recollect.service.requests import (
@@ -51,6 +52,7 @@ class LocalBackend:
 
     def __init__(self, service: MemoryService) -> None:
         self._service = service
+        self.provenance: ProvenanceBackend = LocalProvenance(service)
 
     async def remember(self, memory: NewMemory, *, idempotency_key: str | None = None) -> Remembered:
         """Store a memory."""

@@ -137,6 +137,9 @@ class Output:
                 Text(one_line(memory.summary)),
             )
         self.people.print(table)
+        for memory in answer.items:
+            if memory.changes is not UNSET:
+                self.people.print(_changes(memory, memory.changes), soft_wrap=True)
 
     def hit(self, rank: int, hit: Hit) -> None:
         """Print one hit of a search; a program gets frames instead."""
@@ -255,6 +258,14 @@ def _provenance(record: ProvenanceRecord) -> Table:
 def _provenance_line(record: ProvenanceRecord) -> str:
     source = f" from {record.source}" if record.source else ""
     return one_line(f"{record.action} by {record.actor}{source}")
+
+
+def _changes(memory: Memory, lines: Iterable[str]) -> Text:
+    styles = {"+": "green", "-": "red", "@": "cyan"}
+    text = Text(f"\nversion {memory.version} on {printable(memory.branch)}", style="bold")
+    for line in lines:
+        text.append("\n" + printable(line), style=styles.get(line[:1], "not bold"))
+    return text
 
 
 def _action(memory: Memory, record: ProvenanceRecord | None) -> str:

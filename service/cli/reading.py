@@ -118,13 +118,15 @@ async def history(
     memory_id: MemoryIdArgument,
     *,
     include: IncludeOption = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Show what each version changed in the content.")] = False,
 ) -> None:
     """Show all versions of a memory, newest first, with who wrote each and from what."""
     # People ask for a history to see who did what; programs say what they want, as over HTTP.
     asked = include if session.output.as_json else "provenance"
     options = request(ReadOptions, given, **_included(asked))
     async with session.backend() as backend:
-        answer = await backend.history(memory_id, options)
+        asked_for = backend.provenance.changes if diff else backend.history
+        answer = await asked_for(memory_id, options)
     session.output.history(answer)
 
 

@@ -21,6 +21,7 @@ from recollect.service.answers import (
     ServiceStatus,
 )
 from recollect.service.cli.exits import CommandError, usage_error
+from recollect.service.cli.provenance_backend import ProvenanceBackend, RemoteProvenance
 from recollect.service.requests import (
     ListRequest,
     NewMemory,
@@ -74,6 +75,7 @@ class RemoteBackend:
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
+        self.provenance: ProvenanceBackend = RemoteProvenance(self._ask, self._fetch, self._stream)
 
     async def remember(self, memory: NewMemory, *, idempotency_key: str | None = None) -> Remembered:
         """Store a memory."""
@@ -198,20 +200,29 @@ class RemoteBackend:
         silence_s: float = SILENCE_S,
     ) -> Answer:
         sent = {**({"Content-Type": content_type} if body is not None else {}), **(headers or {})}
+        response = await self._send(method, path, parameters, silence_s, content=body, headers=sent)
+        return _decoded(response.content, kind)
+
+    async def _fetch(self, path: str, parameters: Parameters) -> bytes:
+        """Return the body of an answer as it came."""
+        return (await self._send("GET", path, parameters, SILENCE_S)).content
+
+    async def _send(
+        self, method: str, path: str, parameters: Parameters | None, silence_s: float, **arguments: Any
+    ) -> httpx.Response:
         try:
             response = await self._client.request(
                 method,
                 path,
                 params=_given(parameters or {}),
-                content=body,
-                headers=sent,
                 timeout=httpx.Timeout(silence_s, connect=CONNECT_S),
+                **arguments,
             )
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
         if not response.is_success:
             raise _refusal(response)
-        return _decoded(response.content, kind)
+        return response
 
     @asynccontextmanager
     async def _stream(self, method: str, path: str, **arguments: Any) -> AsyncIterator[httpx.Response]:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import aclosing, closing, contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, BinaryIO, Literal
 
 import msgspec
 import typer
@@ -16,7 +16,7 @@ import typer
 from recollect.service.answers import ImportReport, Problem
 from recollect.service.cli.backend import Backend
 from recollect.service.cli.command import Given, Session, command, request
-from recollect.service.cli.exits import ExitCode
+from recollect.service.cli.exits import ExitCode, usage_error
 from recollect.service.cli.options import OptionsOf
 from recollect.service.cli.progress import Advance, progress_bar
 from recollect.service.importers import Format, Importer, ImportOptions, Record, open_importer
@@ -178,8 +178,16 @@ async def export(
     path: Annotated[
         str, typer.Argument(help="The file to write; '-' writes to standard output.", show_default=False)
     ] = "-",
+    *,
+    format_: Annotated[
+        Literal["jsonl", "prov"],
+        typer.Option("--format", help="prov writes the provenance of every version as one W3C PROV-JSON document."),
+    ] = "jsonl",
 ) -> None:
     """Write memories as JSON lines that `recollect import` takes back, each with where it came from."""
+    if format_ == "prov":
+        await _export_provenance(session, given, path)
+        return
     selection = request(ListRequest, given)
     plain = not given.keys() - {"branch"} and selection.branch == "main"
     async with session.backend() as backend:
@@ -189,6 +197,18 @@ async def export(
                 async for lines in pieces:
                     await asyncio.to_thread(target.write, lines)
                     advance(lines.count(b"\n"))
+    if path != "-":
+        session.output.note(f"written to {path}")
+
+
+async def _export_provenance(session: Session, given: Given, path: str) -> None:
+    if given.keys() - {"namespaces"}:
+        raise usage_error("--format prov exports every version; leave out --branch, --as-of and --filters")
+    async with session.backend() as backend:
+        with _target(path) as target:
+            async with aclosing(backend.provenance.export(given.get("namespaces"))) as pieces:
+                async for piece in pieces:
+                    await asyncio.to_thread(target.write, piece)
     if path != "-":
         session.output.note(f"written to {path}")
 

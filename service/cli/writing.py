@@ -57,7 +57,7 @@ async def remember(
     ] = None,
 ) -> None:
     """Store a memory; other content under the same key revises it."""
-    memory = request(NewMemory, _written(given), content=_content(content, json_content=json_content))
+    memory = request(NewMemory, written(given), content=content_of(content, json_content=json_content))
     async with session.backend() as backend:
         session.output.remembered(await backend.remember(memory, idempotency_key=idempotency_key))
 
@@ -74,8 +74,8 @@ async def revise(
     expected_version: ExpectedVersionOption = None,
 ) -> None:
     """Add a version to a memory; what is not given stays as it is."""
-    new = None if content is None else _content(content, json_content=json_content)
-    revision = request(Revision, _written(given), content=new)
+    new = None if content is None else content_of(content, json_content=json_content)
+    revision = request(Revision, written(given), content=new)
     async with session.backend() as backend:
         session.output.remembered(await backend.revise(memory_id, revision, expected_version=expected_version))
 
@@ -99,7 +99,8 @@ async def forget(
     session.output.remembered(answer)
 
 
-def _content(content: str, *, json_content: bool) -> Any:
+def content_of(content: str, *, json_content: bool) -> Any:
+    """Return what an argument says is to be stored: itself, standard input, or the JSON value it holds."""
     if content == "-":
         data = sys.stdin.buffer.read(CONTENT_BYTES_MAX + 1)
         if len(data) > CONTENT_BYTES_MAX:
@@ -111,15 +112,16 @@ def _content(content: str, *, json_content: bool) -> Any:
     return parse_json(content, "CONTENT") if json_content else content
 
 
-def _written(given: Given) -> Given:
+def written(given: Given) -> Given:
     """Read `ID@VERSION` in what the memory was derived from."""
     provenance = given.get("provenance")
     if provenance and "derived_from" in provenance:
-        references = [_reference(text) for text in provenance["derived_from"]]
+        references = [reference_of(text) for text in provenance["derived_from"]]
         return {**given, "provenance": {**provenance, "derived_from": references}}
     return given
 
 
-def _reference(text: str) -> str | dict[str, str]:
+def reference_of(text: str) -> str | dict[str, str]:
+    """Return what `ID` or `ID@VERSION` names."""
     memory_id, at, version = text.partition("@")
     return {"id": memory_id, "version": version} if at else memory_id

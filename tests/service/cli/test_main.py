@@ -25,6 +25,7 @@ COMMAND = [sys.executable, "-m", "recollect.service.cli"]
 HEAVY = {"torch", "openvino", "transformers", "sentence_transformers", "fastapi", "uvicorn", "matplotlib", "sklearn"}
 COMMANDS = (
     "serve", "remember", "revise", "forget", "recall", "get", "history", "list", "status", "import", "export", "fsck",
+    "why", "lineage", "blame", "receipts", "connect", "relations", "disconnect", "crystallize", "synthesize",
 )  # fmt: skip
 
 
