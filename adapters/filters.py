@@ -43,21 +43,21 @@ CONDITIONS_MAX = 512
 VALUES_MAX = 10_000
 
 
-class Equals(Struct, frozen=True):
+class Equals(Struct, frozen=True, tag=True):
     """The field has this value, or a list that holds it."""
 
     field: FieldPath
     value: Scalar
 
 
-class OneOf(Struct, frozen=True):
+class OneOf(Struct, frozen=True, tag=True):
     """The field has one of these values, or a list that holds one."""
 
     field: FieldPath
     values: tuple[Scalar, ...]
 
 
-class Range(Struct, frozen=True):
+class Range(Struct, frozen=True, tag=True):
     """The field is a number within these bounds; times are milliseconds since the epoch."""
 
     field: FieldPath
@@ -76,25 +76,25 @@ class Range(Struct, frozen=True):
         )
 
 
-class Exists(Struct, frozen=True):
+class Exists(Struct, frozen=True, tag=True):
     """The field is there, and is neither null nor an empty list."""
 
     field: FieldPath
 
 
-class And(Struct, frozen=True):
+class And(Struct, frozen=True, tag=True):
     """All of these hold; true when there are none."""
 
     conditions: "tuple[Filter, ...]"
 
 
-class Or(Struct, frozen=True):
+class Or(Struct, frozen=True, tag=True):
     """One of these holds; false when there are none."""
 
     conditions: "tuple[Filter, ...]"
 
 
-class Not(Struct, frozen=True):
+class Not(Struct, frozen=True, tag=True):
     """This does not hold."""
 
     condition: "Filter"

@@ -61,13 +61,13 @@ class ReadPoint(Struct, frozen=True):
         return cls((BranchSpan(MAIN),), at_ms)
 
 
-class ById(Struct, frozen=True):
+class ById(Struct, frozen=True, tag=True):
     """Selects a memory's visible version by the memory's id."""
 
     memory_id: str
 
 
-class ByKey(Struct, frozen=True):
+class ByKey(Struct, frozen=True, tag=True):
     """Selects the visible version of the memory that has a key in a namespace; the last in the order of positions.
 
     There is more than one only where a commit did not ask for `KeyIs`, or where an expired holder is shown.
@@ -77,14 +77,14 @@ class ByKey(Struct, frozen=True):
     key: str
 
 
-class ByContent(Struct, frozen=True):
+class ByContent(Struct, frozen=True, tag=True):
     """Selects a visible version with exactly this content in a namespace; the first in the order of positions."""
 
     namespace: str
     content_hash: str
 
 
-class ByRef(Struct, frozen=True):
+class ByRef(Struct, frozen=True, tag=True):
     """Selects one version whether it is visible or not, tombstones included."""
 
     ref: VersionRef
@@ -93,14 +93,14 @@ class ByRef(Struct, frozen=True):
 Selector = ById | ByKey | ByContent | ByRef
 
 
-class VersionIs(Struct, frozen=True):
+class VersionIs(Struct, frozen=True, tag=True):
     """Holds when the memory's visible version is the expected one; None expects that none is visible."""
 
     memory_id: str
     expected: VersionRef | None
 
 
-class KeyIs(Struct, frozen=True):
+class KeyIs(Struct, frozen=True, tag=True):
     """Holds when the key is held by the expected memory; None expects that it is free."""
 
     namespace: str
@@ -108,14 +108,14 @@ class KeyIs(Struct, frozen=True):
     expected: str | None
 
 
-class ContentIsNew(Struct, frozen=True):
+class ContentIsNew(Struct, frozen=True, tag=True):
     """Holds when no visible version in the namespace has this content. `found` is then that version's ref."""
 
     namespace: str
     content_hash: str
 
 
-class HeadIs(Struct, frozen=True):
+class HeadIs(Struct, frozen=True, tag=True):
     """Holds when the newest commit on a branch has the expected position; 0 expects none."""
 
     branch: str

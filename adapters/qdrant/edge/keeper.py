@@ -1,0 +1,252 @@
+"""A shard with a journal in front of it: what is acknowledged is in the journal, what is read is in the shard.
+
+A commit is planned from what the shard holds, written to the journal, synced together with the others that wait,
+acknowledged, and applied before anything else is done. What the shard was flushed behind is cut from the journal.
+"""
+
+import errno
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from recollect.adapters.clock import next_position
+from recollect.adapters.errors import StorageError, StoreFullError, StoreUnavailableError
+from recollect.adapters.port import Commit, CommitReceipt, StoreProfile
+from recollect.adapters.qdrant.edge.journal import Journal, Record
+from recollect.adapters.qdrant.folder import NEW_SHARD_FOLDER, SHARD_FOLDER, STORE_FILE, sync_folder
+from recollect.adapters.qdrant.mutations import decode_mutations, encode_mutations
+from recollect.adapters.qdrant.planning import Plan
+from recollect.adapters.qdrant.shard import ShardStore
+
+JOURNAL_FOLDER = "journal"
+OLD_SHARD_FOLDER = "shard.old"
+ERASED_FILE = "erased"
+"""There while the store's files may hold something that was erased."""
+
+TOKENS_MAX = 65_536
+"""How many commits are remembered by their token, in case one is sent again."""
+
+SPACE_BYTES_MIN = 32 * 2**20
+"""What must be free before a commit: the engine fills files that it has made long before, and dies where it cannot."""
+
+SPACE_PER_BYTE = 4
+"""What a byte of a commit may take up: in the journal, in the shard, and in its indexes."""
+
+
+class Waiting(Struct, frozen=True, eq=False):
+    """A commit that waits for its turn, and what to do with the answer."""
+
+    token: bytes
+    commit: Commit
+    done: Callable[[CommitReceipt | StorageError], None]
+
+
+class JournalFailedError(Exception):
+    """It is unknown what of the journal is on disk: the process must end, and the next one reads what is there."""
+
+
+class Keeper:
+    """An open store, in one thread.
+
+    Attributes:
+        store: What is read.
+        has_unflushed: Whether the shard was changed since it was flushed.
+    """
+
+    def __init__(self, folder: Path, profile: StoreProfile | None) -> None:
+        self._folder = folder
+        self._tokens: OrderedDict[bytes, int] = OrderedDict()
+        _finish_switch(folder)
+        self.store = ShardStore.open(folder, profile)
+        self._journal = Journal(folder / JOURNAL_FOLDER)
+        self.has_unflushed = False
+        for record in self._journal.replay():
+            self.store.apply(decode_mutations(record.content))
+            self._remember(record.token, record.position)
+            self.has_unflushed = True
+        if self.has_unflushed:
+            # After a sync that failed the journal can be read and yet not be on disk.
+            self.flush()
+
+    @property
+    def unflushed_bytes(self) -> int:
+        """How much of the journal the shard was not flushed behind."""
+        return self._journal.bytes_written
+
+    # --- Commits ---
+
+    def commit(self, group: Sequence[Waiting]) -> None:
+        """Do commits in their order, all that are independent of each other with one sync.
+
+        Raises:
+            JournalFailedError: See there.
+        """
+        pending: list[tuple[Waiting, Plan]] = []
+        last = self.store.last_position
+        for waiting in group:
+            known = self._tokens.get(waiting.token)
+            if known is not None or self._must_settle(waiting.commit, pending):
+                self._settle(pending)
+                pending, last = [], self.store.last_position
+            if known is not None:
+                waiting.done(CommitReceipt(known, durable=self._synced_for(waiting.commit)))
+                continue
+            position = waiting.commit.position
+            try:
+                plan = self.store.plan(waiting.commit, next_position(last) if position is None else position)
+            except StorageError as error:
+                waiting.done(error)
+                continue
+            pending.append((waiting, plan))
+            last = plan.mutations.position
+        self._settle(pending)
+
+    def _must_settle(self, commit: Commit, pending: Sequence[tuple[Waiting, Plan]]) -> bool:
+        if not pending:
+            return False
+        # A position that was asked for is compared with those that were given.
+        return commit.position is not None or self.store.must_wait_for(commit, [plan for _, plan in pending])
+
+    def _synced_for(self, commit: Commit) -> bool:
+        if commit.durability == "durable":
+            self._sync()
+        return self._journal.synced
+
+    def _settle(self, pending: Sequence[tuple[Waiting, Plan]]) -> None:
+        """Write planned commits to the journal, acknowledge them, and apply them."""
+        if not pending:
+            return
+        records = [
+            Record(plan.mutations.position, waiting.token, encode_mutations(plan.mutations))
+            for waiting, plan in pending
+        ]
+        try:
+            self._check_space(sum(len(record.content) for record in records))
+            if any(waiting.commit.erases for waiting, _ in pending):
+                self._mark_erased()
+            self._journal.append(records)
+        except (OSError, StoreFullError) as error:
+            for waiting, _ in pending:
+                waiting.done(_refusal(error))
+            return
+        if any(waiting.commit.durability == "durable" for waiting, _ in pending):
+            self._sync()
+        for waiting, plan in pending:
+            waiting.done(CommitReceipt(plan.mutations.position, durable=self._journal.synced))
+        for waiting, plan in pending:
+            self.has_unflushed = True
+            self.store.apply(plan.mutations)
+            self._remember(waiting.token, plan.mutations.position)
+
+    def _check_space(self, content_bytes: int) -> None:
+        state = os.statvfs(self._folder)
+        free = state.f_bavail * state.f_frsize
+        needed = SPACE_BYTES_MIN + SPACE_PER_BYTE * content_bytes
+        if free < needed:
+            raise StoreFullError(
+                f"no space left: {free / 2**20:.0f} MiB are free below {self._folder}, a commit needs "
+                f"{needed / 2**20:.0f}; nothing was written, reads go on"
+            )
+
+    def _remember(self, token: bytes, position: int) -> None:
+        self._tokens[token] = position
+        if len(self._tokens) > TOKENS_MAX:
+            self._tokens.popitem(last=False)
+
+    def _sync(self) -> None:
+        try:
+            self._journal.sync()
+        except OSError as error:
+            raise JournalFailedError(f"the journal in {self._folder} could not be synced: {error}") from error
+
+    # --- Upkeep ---
+
+    def sync(self) -> None:
+        """Make every commit durable.
+
+        Raises:
+            JournalFailedError: See there.
+        """
+        self._sync()
+
+    def flush(self) -> None:
+        """Write the shard to disk and cut the journal behind it.
+
+        The last commits stay in the journal: their callers may not have heard of them yet, and ask again.
+        """
+        before = self._journal.newest_segment()
+        self._journal.begin_segment()
+        self.store.flush()
+        self.has_unflushed = False
+        self._journal.cut(before)
+
+    def compact(self) -> None:
+        """Leave nothing of erased versions in any file: a new shard and a new journal hold what is there.
+
+        Raises:
+            StoreFullError: There is not enough space for a second shard.
+        """
+        erased = self._folder / ERASED_FILE
+        if not erased.exists():
+            return
+        self._check_space(self.store.status().bytes_on_disk // SPACE_PER_BYTE)
+        new = self._folder / NEW_SHARD_FOLDER
+        try:
+            shutil.rmtree(new, ignore_errors=True)
+            self.store.copy_into(new)
+            self._switch()
+            self._journal.begin_segment()
+            self._journal.cut(self._journal.newest_segment())
+            erased.unlink()
+            sync_folder(self._folder)
+        except OSError as error:
+            raise _refusal(error) from error
+
+    def _switch(self) -> None:
+        """Put the new shard in the place of the old one."""
+        profile = self.store.profile
+        self.store.close()
+        (self._folder / SHARD_FOLDER).rename(self._folder / OLD_SHARD_FOLDER)
+        (self._folder / NEW_SHARD_FOLDER).rename(self._folder / SHARD_FOLDER)
+        sync_folder(self._folder)
+        shutil.rmtree(self._folder / OLD_SHARD_FOLDER)
+        self.store = ShardStore.open(self._folder, profile)
+
+    def _mark_erased(self) -> None:
+        path = self._folder / ERASED_FILE
+        if not path.exists():
+            path.touch(mode=0o600)
+            sync_folder(self._folder)
+
+    def close(self) -> None:
+        """Write everything to disk and release the store."""
+        self._sync()
+        self.store.close()
+        self._journal.begin_segment()
+        self._journal.cut(self._journal.newest_segment())
+        self._journal.close()
+
+
+def _finish_switch(folder: Path) -> None:
+    """Finish or undo a switch of shards that was cut off."""
+    old, shard, new = folder / OLD_SHARD_FOLDER, folder / SHARD_FOLDER, folder / NEW_SHARD_FOLDER
+    if old.is_dir():
+        if shard.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.rename(shard)
+            sync_folder(folder)
+    if (folder / STORE_FILE).exists():
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _refusal(error: Exception) -> StorageError:
+    if isinstance(error, StorageError):
+        return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFullError(f"no space left on the device; nothing was written, reads go on ({error})")
+    return StoreUnavailableError(f"the store could not be written: {error}")

@@ -1,0 +1,364 @@
+"""The process of the engine: one thread that takes turns between commits, short reads and streams.
+
+It is started by whoever opens a store first, with the folder locked, and serves every process that opens the same
+folder over a socket in it. It ends when the last connection does, and has everything on disk then.
+
+Run as `python -m recollect.adapters.qdrant.edge.worker FOLDER LOCK CONNECTION`: the descriptors of the locked file and
+of the first connection are inherited.
+"""
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from recollect.adapters.errors import StorageError, StoreUnavailableError
+from recollect.adapters.port import CheckReport, CommitReceipt, Scan, SimilarityQuery
+from recollect.adapters.qdrant.edge import wire
+from recollect.adapters.qdrant.edge.keeper import JournalFailedError, Keeper, Waiting
+from recollect.adapters.qdrant.edge.places import SOCKET_FILE, listen
+from recollect.adapters.qdrant.edge.protocol import STREAM_CREDIT, STREAMS, Frame, FrameReader, Kind, frame
+from recollect.adapters.qdrant.shard import ShardStore
+
+READ_BYTES = 2**18
+UNSENT_BYTES_MAX = 2**22
+"""A connection that has not taken so much gets no further batch."""
+
+READS_A_TURN = 64
+"""How many short reads are done before streams get a turn."""
+
+FLUSH_BYTES = 32 * 2**20
+"""The shard is flushed when the journal has grown by so much, whoever waits."""
+
+IDLE_S = 1.0
+"""The shard is flushed when nothing was asked for so long."""
+
+
+class Stream:
+    """A read that is answered in batches, as far as its reader gives credit."""
+
+    def __init__(self, make: Callable[[], Iterator[Any]], batch_size: int, limit: int | None) -> None:
+        self._make = make
+        self._batches: Iterator[Any] | None = None
+        self._batch_size = batch_size
+        self._left = limit
+        self.credit = STREAM_CREDIT
+
+    def turn(self) -> tuple[Kind, bytes]:
+        """Return the next batch and whether it is the last, or that there is none."""
+        if self._batches is None:
+            self._batches = self._make()
+        batch = next(self._batches, None)
+        if batch is None:
+            return Kind.END, b""
+        self.credit -= 1
+        last = False
+        if not isinstance(batch, CheckReport):
+            if self._left is not None:
+                self._left -= len(batch)
+            last = len(batch) < self._batch_size or self._left == 0
+        return Kind.LAST if last else Kind.BATCH, wire.encode(batch)
+
+
+class Client:
+    """One connection, with what was asked over it and not answered yet."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self.connection = connection
+        self.reader = FrameReader()
+        self.unsent = bytearray()
+        self.asked: deque[Frame] = deque()
+        self.streams: dict[int, Stream] = {}
+        self.gone = False
+
+    def send(self, kind: Kind, request: int, body: bytes = b"") -> None:
+        """Send a frame, now as far as the other side takes it."""
+        if self.gone:
+            return
+        self.unsent += frame(kind, request, body)
+        self.push()
+
+    def push(self) -> None:
+        """Send what is left."""
+        try:
+            while self.unsent:
+                sent = self.connection.send(memoryview(self.unsent)[:READ_BYTES])
+                del self.unsent[:sent]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.gone = True
+
+    def take(self) -> None:
+        """Read what came; frames wait in `asked`."""
+        try:
+            while content := self.connection.recv(READ_BYTES):
+                for asked in self.reader.feed(content):
+                    self._sort(asked)
+                if len(content) < READ_BYTES:
+                    return
+        except BlockingIOError:
+            return
+        except (OSError, StorageError, ValueError):
+            pass
+        self.gone = True
+
+    def _sort(self, asked: Frame) -> None:
+        kind, request, body = asked
+        if kind is Kind.CREDIT:
+            stream = self.streams.get(request)
+            if stream is not None:
+                stream.credit += 1
+        elif kind is Kind.CANCEL:
+            self.streams.pop(request, None)
+            self.asked = deque(other for other in self.asked if other[1] != request)
+        else:
+            self.asked.append((kind, request, body))
+
+
+class Worker:
+    """The loop. `run` returns when the last connection has ended or the process is asked to end."""
+
+    def __init__(self, folder: Path, connection: socket.socket) -> None:
+        self._folder = folder
+        self._clients = [Client(connection)]
+        self._keeper: Keeper | None = None
+        self._listener: socket.socket | None = None
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(connection, selectors.EVENT_READ, self._clients[0])
+        self._closing: tuple[Client, int] | None = None
+        self._stopped = False
+        self._busy_at = time.monotonic()
+        self._turns: deque[tuple[Client, int]] = deque()
+
+    # --- The loop ---
+
+    def run(self) -> None:
+        """Serve until nobody is left."""
+        wake, woken = socket.socketpair()
+        wake.setblocking(False)
+        woken.setblocking(False)
+        signal.set_wakeup_fd(wake.fileno())
+        signal.signal(signal.SIGTERM, self._stop)
+        self._selector.register(woken, selectors.EVENT_READ)
+        while self._clients and not self._stopped:
+            self._wait()
+            self._commits()
+            self._reads()
+            self._streams()
+            self._upkeep()
+            for client in [client for client in self._clients if client.gone]:
+                self._leave(client)
+        self._end()
+
+    def _stop(self, _signal: int, _frame: object) -> None:
+        self._stopped = True
+
+    def _wait(self) -> None:
+        """Read what came. It waits only if there is nothing to do."""
+        work = any(client.asked for client in self._clients) or self._ready() is not None
+        for key, events in self._selector.select(0 if work else IDLE_S):
+            if key.fileobj is self._listener:
+                self._welcome()
+            elif isinstance(key.data, Client):
+                if events & selectors.EVENT_READ:
+                    key.data.take()
+                if events & selectors.EVENT_WRITE:
+                    key.data.push()
+                self._busy_at = time.monotonic()
+        for client in self._clients:
+            self._listen_to(client)
+
+    def _listen_to(self, client: Client) -> None:
+        if not client.gone:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unsent else 0)
+            if self._selector.get_key(client.connection).events != events:
+                self._selector.modify(client.connection, events, client)
+
+    def _welcome(self) -> None:
+        assert self._listener is not None  # noqa: S101 - it was just heard
+        connection, _ = self._listener.accept()
+        client = Client(connection)
+        self._clients.append(client)
+        self._selector.register(connection, selectors.EVENT_READ, client)
+
+    def _leave(self, client: Client) -> None:
+        self._clients.remove(client)
+        self._selector.unregister(client.connection)
+        client.connection.close()
+
+    def _end(self) -> None:
+        """Put everything on disk, say so, and let go of the folder."""
+        if self._keeper is not None:
+            self._keeper.close()
+        if self._listener is not None:
+            self._folder.joinpath(SOCKET_FILE).unlink(missing_ok=True)
+        if self._closing is not None:
+            client, request = self._closing
+            client.connection.setblocking(True)
+            client.send(Kind.ANSWER, request, wire.encode(True))
+
+    # --- What is done in turn ---
+
+    def _commits(self) -> None:
+        group: list[Waiting] = []
+        for client in self._clients:
+            rest: deque[Frame] = deque()
+            for asked in client.asked:
+                if asked[0] is not Kind.COMMIT or self._keeper is None:
+                    rest.append(asked)
+                    continue
+                write = wire.decode(asked[2], wire.Write)
+                group.append(Waiting(write.token, wire.commit_of(write), _answering(client, asked[1])))
+            client.asked = rest
+        if group and self._keeper is not None:
+            self._keeper.commit(group)
+
+    def _reads(self) -> None:
+        for client in self._clients:
+            for _ in range(min(READS_A_TURN, len(client.asked))):
+                if client.gone:
+                    break
+                kind, request, body = client.asked.popleft()
+                try:
+                    if kind in STREAMS:
+                        client.streams[request] = self._stream(kind, body)
+                        self._turns.append((client, request))
+                    elif kind is Kind.CLOSE:
+                        self._close(client, request)
+                    else:
+                        client.send(Kind.ANSWER, request, wire.encode(self._answer(kind, body)))
+                except StorageError as error:
+                    client.send(Kind.ERROR, request, wire.encode(wire.failure_of(error)))
+
+    def _answer(self, kind: Kind, body: bytes) -> Any:
+        if kind is Kind.OPEN:
+            return self._open(body)
+        keeper = self._opened()
+        match kind:
+            case Kind.GET:
+                get = wire.decode(body, wire.Get)
+                return keeper.store.get(get.selectors, get.read_point, get.projection)
+            case Kind.COUNT:
+                count = wire.decode(body, wire.Count)
+                return keeper.store.count(count.read_point, count.namespaces, count.matching)
+            case Kind.STATUS:
+                return keeper.store.status()
+            case Kind.FLUSH:
+                return keeper.sync()
+            case Kind.COMPACT:
+                return keeper.compact()
+        raise StoreUnavailableError(f"the engine's process does not know the request {kind!r}")
+
+    def _open(self, body: bytes) -> Any:
+        profile = wire.decode(body, wire.Open).profile
+        if self._keeper is None:
+            self._keeper = Keeper(self._folder, profile)
+            self._listener = listen(self._folder)
+            self._selector.register(self._listener, selectors.EVENT_READ)
+        held = self._keeper.store.profile
+        ShardStore.expect(self._folder, held, profile)
+        return held
+
+    def _opened(self) -> Keeper:
+        if self._keeper is None:
+            raise StoreUnavailableError("the store is not open in this process")
+        return self._keeper
+
+    def _stream(self, kind: Kind, body: bytes) -> Stream:
+        store = self._opened().store
+        if kind is Kind.SCAN:
+            scan = wire.decode(body, Scan)
+            return Stream(lambda: store.scan(scan), scan.batch_size, scan.limit)
+        if kind is Kind.SIMILAR:
+            query = wire.decode(body, SimilarityQuery)
+            return Stream(lambda: store.find_similar(query), query.batch_size, query.limit)
+        if kind is Kind.CHECK:
+            return Stream(store.check, 0, None)
+        asked = wire.decode(body, wire.History)
+        return Stream(lambda: store.history(asked.memory_id, asked.read_point, asked.projection), 0, None)
+
+    def _ready(self) -> tuple[Client, int, Stream] | None:
+        """Return a stream that may send a batch: each in turn. Those that ended leave the row."""
+        for _ in range(len(self._turns)):
+            client, request = self._turns[0]
+            stream = client.streams.get(request)
+            if stream is None or client.gone:
+                self._turns.popleft()
+                continue
+            if stream.credit > 0 and len(client.unsent) < UNSENT_BYTES_MAX:
+                return client, request, stream
+            self._turns.rotate(-1)
+        return None
+
+    def _streams(self) -> None:
+        ready = self._ready()
+        if ready is None:
+            return
+        client, request, stream = ready
+        self._turns.rotate(-1)
+        try:
+            kind, body = stream.turn()
+            client.send(kind, request, body)
+            if kind is not Kind.BATCH:
+                del client.streams[request]
+        except StorageError as error:
+            del client.streams[request]
+            client.send(Kind.ERROR, request, wire.encode(wire.failure_of(error)))
+
+    def _close(self, client: Client, request: int) -> None:
+        """Let a connection go; the last one is answered when everything is on disk."""
+        if len(self._clients) > 1:
+            client.send(Kind.ANSWER, request, wire.encode(False))
+            client.gone = not client.unsent
+            return
+        self._closing = (client, request)
+        self._stopped = True
+
+    def _upkeep(self) -> None:
+        keeper = self._keeper
+        if keeper is None:
+            return
+        idle = time.monotonic() - self._busy_at >= IDLE_S
+        if keeper.unflushed_bytes > FLUSH_BYTES or (idle and keeper.has_unflushed):
+            keeper.flush()
+
+
+def _answering(client: Client, request: int) -> Callable[[CommitReceipt | StorageError], None]:
+    def answer(result: CommitReceipt | StorageError) -> None:
+        if isinstance(result, StorageError):
+            client.send(Kind.ERROR, request, wire.encode(wire.failure_of(result)))
+        else:
+            client.send(Kind.ANSWER, request, wire.encode(result))
+
+    return answer
+
+
+def main() -> None:
+    """Serve the store in a folder until nobody asks any more."""
+    folder, _lock, connection = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    os.umask(0o077)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    status = 1
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        try:
+            Worker(folder, socket.socket(fileno=connection)).run()
+            status = 0
+        except (JournalFailedError, StorageError, OSError, msgspec.MsgspecError) as error:
+            print(f"recollect: the engine of {folder} ends: {error}", file=sys.stderr, flush=True)  # noqa: T201
+    # The engine is closed or must not be: nothing is left that an orderly end would do.
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()
