@@ -1,5 +1,6 @@
 """The writes that give a memory, on a branch, a state that it has or had elsewhere. Vectors are taken along."""
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -23,6 +24,7 @@ from recollect.service.branching.states import BATCH_MEMORIES, newest
 from recollect.service.forgetting import tombstone
 
 EVERYTHING = Projection(content=True, vectors=True)
+LOOKUPS_AT_ONCE = 64
 
 
 class Step(Struct, frozen=True, eq=False):
@@ -32,7 +34,6 @@ class Step(Struct, frozen=True, eq=False):
         memory_id: The memory.
         ours: Its version there now; None if it is not there.
         wanted: The version whose state it gets; None if it is to be forgotten.
-        first: The number for it where it is not there now and never was.
         of: What it comes from.
         made: A version that is ready to be written in the place of `wanted`, as a union is.
     """
@@ -40,7 +41,6 @@ class Step(Struct, frozen=True, eq=False):
     memory_id: str
     ours: Version | None
     wanted: Version | None
-    first: int
     of: tuple[VersionRef, ...]
     made: Version | None = None
 
@@ -88,7 +88,7 @@ async def puts_of(
     puts: list[Put] = []
     for start in range(0, len(steps), BATCH_MEMORIES):
         part = steps[start : start + BATCH_MEMORIES]
-        numbers = await _numbers(store, part, branch, spans)
+        numbers = await _numbers(store, part, spans)
         asked: list[Selector] = [ByRef(step.wanted.ref) for step in part if step.wanted is not None]
         loaded = iter(await store.get(asked, ReadPoint(spans), EVERYTHING) if asked else ())
         for step, number in zip(part, numbers, strict=True):
@@ -111,18 +111,15 @@ def _put(step: Step, whole: Version | None, number: int, branch: str, signature:
     return Put(version, None if step.ours is None else step.ours.ref)
 
 
-async def _numbers(
-    store: ProvenanceStorageAdapter, steps: Sequence[Step], branch: str, spans: tuple[BranchSpan, ...]
-) -> list[int]:
-    """Return the number of each step's version: one more than the last along the line, tombstones too."""
-    numbers = [step.first if step.ours is None else step.ours.number + 1 for step in steps]
+async def _numbers(store: ProvenanceStorageAdapter, steps: Sequence[Step], spans: tuple[BranchSpan, ...]) -> list[int]:
+    """Return the number of each step's version: one more than the last along the line, tombstones too; 1 for none."""
+    numbers = [1 if step.ours is None else step.ours.number + 1 for step in steps]
     absent = [at for at, step in enumerate(steps) if step.ours is None]
-    refs: list[Selector] = [ByRef(VersionRef(steps[at].memory_id, branch, numbers[at])) for at in absent]
-    taken = await store.get(refs, ReadPoint(spans)) if refs else []
-    for at, there in zip(absent, taken, strict=True):
-        if there is not None:
-            last = await newest(store, steps[at].memory_id, spans)
-            numbers[at] = 1 + max(there.number, 0 if last is None else last.number)
+    for start in range(0, len(absent), LOOKUPS_AT_ONCE):
+        part = absent[start : start + LOOKUPS_AT_ONCE]
+        last = await asyncio.gather(*(newest(store, steps[at].memory_id, spans) for at in part))
+        for at, version in zip(part, last, strict=True):
+            numbers[at] = 1 if version is None else version.number + 1
     return numbers
 
 

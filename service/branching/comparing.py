@@ -42,6 +42,7 @@ class Sides(Struct, frozen=True, eq=False):
         base: The lineage of the common past; empty where there is none.
         base_position: As of when.
         known: Up to where each branch is known to both.
+        theirs_known: Up to where each branch is known to the source.
     """
 
     target: Held
@@ -51,6 +52,7 @@ class Sides(Struct, frozen=True, eq=False):
     base: tuple[BranchSpan, ...]
     base_position: int
     known: Mapping[str, int]
+    theirs_known: Mapping[str, int]
 
     @property
     def ours(self) -> tuple[BranchSpan, ...]:
@@ -67,7 +69,7 @@ class Sides(Struct, frozen=True, eq=False):
         target = self.target.record
         seen = bounds_of(target.lineage)
         held = dict(target.merged)
-        for branch, position in {**self.source.knows(), self.source.id: self.source_head}.items():
+        for branch, position in self.theirs_known.items():
             if branch != target.id and position > max(seen.get(branch, 0), held.get(branch, 0)):
                 held[branch] = position
         return held
@@ -81,7 +83,6 @@ class Both(Struct, frozen=True, eq=False):
         base: Its version in the common past.
         ours: The target's; in a clash of keys, that of the memory that has the key there.
         theirs: The source's.
-        first: The number of the source's version on the target, if it never was there.
         is_clash: Whether two memories have one key.
     """
 
@@ -89,7 +90,6 @@ class Both(Struct, frozen=True, eq=False):
     base: Version | None
     ours: Version | None
     theirs: Version | None
-    first: int
     is_clash: bool = False
 
 
@@ -122,10 +122,8 @@ async def sides_of(store: ProvenanceStorageAdapter, target: str, source: str) ->
     # What the source holds of other branches must be that of its head, and not of a merge that has just been made.
     as_of = await records.find(store, source, source_head)
     source_record = (as_of or theirs).record
-    known = common(
-        ours.record.knows() | {ours.record.id: POSITION_MAX},
-        source_record.knows() | {source_record.id: source_head},
-    )
+    theirs_known = {**await _knowledge_of(store, source_record), source_record.id: source_head}
+    known = common(await _knowledge_of(store, ours.record), theirs_known)
     branch = max(known, key=lambda name: (known[name], name), default=None)
     base: tuple[BranchSpan, ...] = ()
     if branch is not None:
@@ -140,7 +138,19 @@ async def sides_of(store: ProvenanceStorageAdapter, target: str, source: str) ->
         base=base,
         base_position=0 if branch is None else known[branch],
         known=known,
+        theirs_known=theirs_known,
     )
+
+
+async def _knowledge_of(store: ProvenanceStorageAdapter, record: BranchRecord) -> dict[str, int]:
+    """Return up to where a branch holds others: of what it was forked from, what that held, and what it merged."""
+    known = record.knows()
+    for span in record.lineage:
+        parent = await records.find(store, records.name_of_id(span.branch), span.up_to)
+        if parent is not None and parent.record.id == span.branch:
+            for branch, position in parent.record.merged.items():
+                known[branch] = max(position, known.get(branch, 0))
+    return known
 
 
 async def _spans_of(
@@ -166,9 +176,8 @@ async def compare(store: ProvenanceStorageAdapter, sides: Sides) -> Comparison:
     steps: list[Step] = []
     both: list[Both] = []
     is_news = False
-    async for changed in written(store, beyond(sides.theirs, sides.known)):
+    async for memory_ids in written(store, beyond(sides.theirs, sides.known)):
         is_news = True
-        memory_ids = list(changed)
         base, ours, theirs = await asyncio.gather(
             states(store, memory_ids, sides.base),
             states(store, memory_ids, sides.ours),
@@ -177,12 +186,11 @@ async def compare(store: ProvenanceStorageAdapter, sides: Sides) -> Comparison:
         for memory_id, was, mine, other in zip(memory_ids, base, ours, theirs, strict=True):
             if same(other, was) or same(other, mine):
                 continue
-            first = changed[memory_id].number
             if same(mine, was):
                 of = tuple(version.ref for version in (mine, other) if version is not None)
-                steps.append(Step(memory_id, mine, other, first, of))
+                steps.append(Step(memory_id, mine, other, of))
             else:
-                both.append(Both(memory_id, was, mine, other, first))
+                both.append(Both(memory_id, was, mine, other))
     return await _without_clashes(store, sides, Comparison(steps, both, is_news))
 
 
@@ -193,7 +201,7 @@ async def _without_clashes(store: ProvenanceStorageAdapter, sides: Sides, found:
         return found
     steps = [step for step in found.steps if step.memory_id not in clashes]
     both = [
-        Both(step.memory_id, None, clashes[step.memory_id], step.wanted, step.first, is_clash=True)
+        Both(step.memory_id, None, clashes[step.memory_id], step.wanted, is_clash=True)
         for step in found.steps
         if step.memory_id in clashes
     ]

@@ -28,7 +28,6 @@ class ConflictRecord(Struct, frozen=True, kw_only=True):
         base: Its version in the common past.
         ours: The target's version.
         theirs: The source's.
-        first: The number of the source's version on the target, if it never was there.
         resolution: How it was settled; None while it is open.
     """
 
@@ -41,7 +40,6 @@ class ConflictRecord(Struct, frozen=True, kw_only=True):
     base: VersionRef | None
     ours: VersionRef | None
     theirs: VersionRef | None
-    first: int
     resolution: str | None = None
 
 
@@ -74,7 +72,6 @@ def record_of(both: Both, sides: Sides) -> ConflictRecord:
         base=_ref(both.base),
         ours=_ref(both.ours),
         theirs=_ref(both.theirs),
-        first=both.first,
     )
 
 

@@ -101,9 +101,7 @@ class Conflicts:
                 except ConflictError:
                     continue  # the memory or the conflict was changed meanwhile; look again
                 return await self._shown(msgspec.structs.replace(put, position=position), whole=True)
-        raise VersionConflictError(
-            f"others changed memory {record.memory_id} {ATTEMPTS_MAX} times meanwhile; try again"
-        )
+        raise VersionConflictError(f"others changed the memory {ATTEMPTS_MAX} times meanwhile; resolve it again")
 
     async def resolve_all(self, request: ResolveAll) -> answers.Resolved:
         """Settle all open conflicts the same way, each in a commit of its own.
@@ -175,9 +173,9 @@ class Conflicts:
         (mine,) = await states(store, [record.memory_id], spans)
         if same(mine, wanted):
             return []
-        step = Step(record.memory_id, mine, wanted, record.first, of)
+        step = Step(record.memory_id, mine, wanted, of)
         clashes = await clashes_of(store, [step], spans)
-        leaving = [Step(holder.memory_id, holder, None, 0, of) for holder in clashes.values()]
+        leaving = [Step(holder.memory_id, holder, None, of) for holder in clashes.values()]
         return [step, *leaving]
 
     async def _there(self, record: ConflictRecord, spans: tuple[BranchSpan, ...]) -> Version | None:
@@ -215,7 +213,7 @@ class Conflicts:
             vectors=vectors,
             sparse=None,
         )
-        return Step(shape.memory_id, ours, None, record.first, of, made)
+        return Step(shape.memory_id, ours, None, of, made)
 
     # --- Showing ---------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class Differing:
             counts: Counter[str] = Counter()
             async with aclosing(written(store, segments, FIRST_MEMORIES)) as batches:
                 async for changed in batches:
-                    changes = await self._changes(list(changed), before, after, text=text)
+                    changes = await self._changes(changed, before, after, text=text)
                     counts.update(change.change for change in changes)
                     if changes:
                         yield answers.ChangesFrame(changes=changes)

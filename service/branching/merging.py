@@ -101,7 +101,7 @@ class Merging:
             # The key goes to the source's memory: the one that has it leaves.
             steps = {step.memory_id: step for step in plan.steps}
             for holder in clashes.values():
-                steps[holder.memory_id] = Step(holder.memory_id, holder, None, 0, (holder.ref,))
+                steps[holder.memory_id] = Step(holder.memory_id, holder, None, (holder.ref,))
         return msgspec.structs.replace(plan, steps=list(steps.values()))
 
     # --- Strategies ------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ class Merging:
         for both, version, is_new in made:
             ready = msgspec.structs.replace(version, vectors=next(vectors), sparse=None) if is_new else version
             of = tuple(side.ref for side in (both.ours, both.theirs) if side is not None)
-            steps.append(Step(version.memory_id, both.ours, None, both.first, of, ready))
+            steps.append(Step(version.memory_id, both.ours, None, of, ready))
         return steps
 
     async def _whole(self, both: Both) -> list[Version | None]:
@@ -206,10 +206,10 @@ class Merging:
 
 def _taking_theirs(both: Both) -> list[Step]:
     """Return the steps that give the target the source's side."""
-    theirs = Step(both.memory_id, None if both.is_clash else both.ours, both.theirs, both.first, _refs(both))
+    theirs = Step(both.memory_id, None if both.is_clash else both.ours, both.theirs, _refs(both))
     if not both.is_clash or both.ours is None:
         return [theirs]
-    return [theirs, Step(both.ours.memory_id, both.ours, None, 0, _refs(both))]
+    return [theirs, Step(both.ours.memory_id, both.ours, None, _refs(both))]
 
 
 def _refs(both: Both) -> tuple[Any, ...]:

@@ -102,13 +102,12 @@ class Returning:
     async def _steps_back(self, held: Held, then: tuple[BranchSpan, ...]) -> list[Step]:
         store, spans = self._parts.store, held.record.spans()
         steps: list[Step] = []
-        async for changed in written(store, beyond(spans, bounds_of(then))):
-            memory_ids = list(changed)
+        async for memory_ids in written(store, beyond(spans, bounds_of(then))):
             before, now = await asyncio.gather(states(store, memory_ids, then), states(store, memory_ids, spans))
             for memory_id, was, version in zip(memory_ids, before, now, strict=True):
                 if not same(was, version):
                     of = tuple(side.ref for side in (was, version) if side is not None)
-                    steps.append(Step(memory_id, version, was, changed[memory_id].number, of))
+                    steps.append(Step(memory_id, version, was, of))
         return steps
 
     # --- Cherry-pick -----------------------------------------------------------------------------
@@ -137,7 +136,7 @@ class Returning:
                     return duplicate_of(ours or picked)
                 await self._refuse_conflict(pick, before, ours, spans)
                 of = tuple(side.ref for side in (ours, picked) if side is not None)
-                step = Step(pick.memory_id, ours, wanted, picked.number, of)
+                step = Step(pick.memory_id, ours, wanted, of)
                 clashes = await clashes_of(store, [step], spans)
                 if clashes and pick.strategy == "conflict":
                     (holder,) = clashes.values()
@@ -146,7 +145,7 @@ class Returning:
                         "'theirs' to put the picked one in its place",
                         found=name_of(holder.ref),
                     )
-                steps = [step, *(Step(other.memory_id, other, None, 0, of) for other in clashes.values())]
+                steps = [step, *(Step(other.memory_id, other, None, of) for other in clashes.values())]
                 puts = await puts_of(store, steps, held.record.id, spans, Signature(Action.MERGED, actor, pick.note))
                 commit = Commit(
                     puts=tuple(puts),
@@ -180,7 +179,7 @@ class Returning:
         self, pick: CherryPick, before: Version | None, ours: Version | None, spans: tuple[BranchSpan, ...]
     ) -> None:
         """Raise unless the target's version is the one that the picked change was made to."""
-        if pick.strategy == "theirs" or same(ours, before):
+        if pick.strategy == "theirs" or (ours is not None and same(ours, before)):
             return
         if ours is None and await newest(self._parts.store, pick.memory_id, spans) is None:
             return  # it never was there, so there is nothing to contradict

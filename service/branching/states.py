@@ -69,8 +69,8 @@ def common(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
 
 async def written(
     store: ProvenanceStorageAdapter, segments: tuple[Segment, ...], first: int = BATCH_MEMORIES
-) -> AsyncGenerator[dict[str, Version], None]:
-    """Stream the memories that were written on some stretches, each once, by the first version found of it.
+) -> AsyncGenerator[list[str], None]:
+    """Stream the ids of the memories that were written on some stretches, each once.
 
     Args:
         store: Where to look.
@@ -83,11 +83,8 @@ async def written(
     scan = Scan(read_point=None, segments=segments, batch_size=first, projection=SUMMARY)
     async with aclosing(store.scan(scan)) as batches:
         async for batch in batches:
-            new: dict[str, Version] = {}
-            for version in batch:
-                if version.memory_id not in seen:
-                    seen.add(version.memory_id)
-                    new[version.memory_id] = version
+            new = [name for name in dict.fromkeys(version.memory_id for version in batch) if name not in seen]
+            seen.update(new)
             if new:
                 yield new
 
