@@ -13,6 +13,7 @@ from recollect.service.answers import (
     Remembered,
     ServiceStatus,
 )
+from recollect.service.cli.branch_backend import BranchBackend
 from recollect.service.cli.provenance_backend import ProvenanceBackend
 from recollect.service.requests import (
     ListRequest,
@@ -26,6 +27,11 @@ from recollect.service.requests import (
 
 class Backend(Protocol):
     """The operations behind the commands; see `MemoryService` for what each does and raises."""
+
+    @property
+    def branches(self) -> BranchBackend:
+        """The operations on branches, conflicts and tags."""
+        ...
 
     @property
     def provenance(self) -> ProvenanceBackend:

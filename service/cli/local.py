@@ -52,6 +52,7 @@ class LocalBackend:
 
     def __init__(self, service: MemoryService) -> None:
         self._service = service
+        self.branches = service.branches
         self.provenance: ProvenanceBackend = LocalProvenance(service)
 
     async def remember(self, memory: NewMemory, *, idempotency_key: str | None = None) -> Remembered:

@@ -20,6 +20,7 @@ from recollect.service.answers import (
     Remembered,
     ServiceStatus,
 )
+from recollect.service.cli.branch_backend import RemoteBranches
 from recollect.service.cli.exits import CommandError, usage_error
 from recollect.service.cli.provenance_backend import ProvenanceBackend, RemoteProvenance
 from recollect.service.requests import (
@@ -75,6 +76,7 @@ class RemoteBackend:
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
+        self.branches = RemoteBranches(self._ask, self._stream)
         self.provenance: ProvenanceBackend = RemoteProvenance(self._ask, self._fetch, self._stream)
 
     async def remember(self, memory: NewMemory, *, idempotency_key: str | None = None) -> Remembered:
