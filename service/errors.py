@@ -15,6 +15,8 @@
     ├── ProtectedError                  409  the branch or tag is protected
     ├── MergeConflictError              409  both sides changed it
     ├── VersionConflictError            409  the memory is at another version than expected
+    ├── MigrationRefusedError           409  the target holds something else than the source
+    ├── StoresDifferError               500  two stores that should hold the same do not
     ├── IdempotencyConflictError        409  the idempotency key was used for another request
     └── BatchRefusedError               422  a memory of an atomic batch was refused, so none was stored
 
@@ -156,6 +158,21 @@ class IdempotencyConflictError(ServiceError):
     status = 409
     code = "idempotency_conflict"
     title = "The idempotency key was used before"
+
+
+class MigrationRefusedError(ServiceError):
+    """The source cannot be copied into the target, which holds something else."""
+
+    status = 409
+    code = "migration_refused"
+    title = "The target holds something else"
+
+
+class StoresDifferError(ServiceError):
+    """Two stores that should hold the same do not; the message names the first difference."""
+
+    code = "stores_differ"
+    title = "The stores differ"
 
 
 class BatchRefusedError(InvalidInputError):

@@ -75,7 +75,12 @@ class Session:
 
 
 def command(
-    app: typer.Typer, *, name: str | None = None, options: Iterable[OptionsOf] = (), remote: bool = True
+    app: typer.Typer,
+    *,
+    name: str | None = None,
+    options: Iterable[OptionsOf] = (),
+    remote: bool = True,
+    on_store: bool = True,
 ) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., None]]:
     """Register an async function as a command.
 
@@ -84,6 +89,7 @@ def command(
         name: Its name; the function's if not given.
         options: Models whose fields become options; what was given of them arrives as the function's second argument.
         remote: Whether it can work through a service.
+        on_store: Whether it works on one store, which `--storage` names.
     """
     groups = tuple(options)
 
@@ -91,7 +97,7 @@ def command(
         @functools.wraps(function)
         def run(**arguments: Any) -> None:
             as_json = bool(arguments.pop("as_json"))
-            url, storage = arguments.pop("url", None), arguments.pop("storage")
+            url, storage = arguments.pop("url", None), arguments.pop("storage", None)
             given: Given = {}
 
             async def work() -> None:
@@ -102,7 +108,9 @@ def command(
 
             end(functools.partial(asyncio.run, work()), as_json=as_json)
 
-        run.__signature__ = _signature(function, groups, remote=remote)  # type: ignore[attr-defined]
+        run.__signature__ = _signature(  # type: ignore[attr-defined]
+            function, groups, remote=remote, on_store=on_store
+        )
         run.__annotations__ = {}
         app.command(name)(run)
         return run
@@ -111,14 +119,17 @@ def command(
 
 
 def _signature(
-    function: Callable[..., Awaitable[None]], groups: tuple[OptionsOf, ...], *, remote: bool
+    function: Callable[..., Awaitable[None]], groups: tuple[OptionsOf, ...], *, remote: bool, on_store: bool
 ) -> inspect.Signature:
     """The function's own arguments, the options of its models, and those that all commands have."""
     own = list(inspect.signature(function).parameters.values())[2 if groups else 1 :]
     made = [parameter for group in groups for parameter in group.parameters()]
-    shared: dict[str, tuple[Any, Any]] = {"storage": (StorageOption, None), "as_json": (JsonOption, False)}
+    shared: dict[str, tuple[Any, Any]] = {}
     if remote:
-        shared = {"url": (UrlOption, None), **shared}
+        shared["url"] = (UrlOption, None)
+    if on_store:
+        shared["storage"] = (StorageOption, None)
+    shared["as_json"] = (JsonOption, False)
     common = [
         inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for key, (annotation, default) in shared.items()

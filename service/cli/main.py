@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from recollect.service.cli import branches, maintenance, provenance, reading, serve, transfer, writing
+from recollect.service.cli import branches, maintenance, migration, provenance, reading, serve, transfer, writing
 from recollect.service.cli.exits import EPILOG
 
 app = typer.Typer(
@@ -35,7 +35,7 @@ def recollect(
     """Memory for agents and applications that can always say where it came from."""
 
 
-for group in (serve, writing, reading, provenance, branches, transfer, maintenance):
+for group in (serve, writing, reading, provenance, branches, transfer, maintenance, migration):
     group.register(app)
 
 
