@@ -98,6 +98,13 @@ class EdgeAdapter(ProvenanceStorageAdapter):
         self._queue = asyncio.Semaphore(WAIT_COMMITS_MAX)
         self._deaths: deque[float] = deque(maxlen=DEATHS_MAX)
 
+    @property
+    def engine_pid(self) -> int:
+        """The number of the engine's process."""
+        if self._reached is None:
+            raise _closed()
+        return self._reached.pid
+
     # --- The engine's process ---------------------------------------------------------------------------
 
     async def open(self, profile: StoreProfile | None = None) -> StoreProfile:
@@ -217,8 +224,9 @@ class EdgeAdapter(ProvenanceStorageAdapter):
             await self._ended(reached)
         launching.reap()
 
-    async def _ask(self, kind: Kind, body: bytes, limit_s: float | None = ANSWER_LIMIT_S) -> bytes:
+    async def _ask(self, kind: Kind, body: bytes) -> bytes:
         """Ask the engine, and a new one if its process ends meanwhile."""
+        limit_s = None if kind is Kind.COMPACT else ANSWER_LIMIT_S
         for _ in range(TRIES - 1):
             try:
                 return await (await self._live()).ask(kind, body, limit_s)
@@ -255,7 +263,7 @@ class EdgeAdapter(ProvenanceStorageAdapter):
 
     async def compact(self) -> None:
         """Leave nothing of erased versions in any file; see the port."""
-        await self._ask(Kind.COMPACT, b"", None)
+        await self._ask(Kind.COMPACT, b"")
 
     # --- Reading ----------------------------------------------------------------------------------------
 

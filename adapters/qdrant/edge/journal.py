@@ -203,20 +203,30 @@ class Journal:
         os.pwrite(self._acknowledged, content + struct.pack("<I", zlib.crc32(content)), 0)
 
     def begin_segment(self) -> None:
-        """Go on in a new segment, with everything before it on disk."""
+        """Go on in a new segment, with everything before it on disk.
+
+        Raises:
+            OSError: There is none; the journal goes on as it was.
+        """
         if self._handle >= 0:
             self.sync()
-            os.close(self._handle)
-            self._handle = -1
         number = self._segments[-1].number + 1 if self._segments else 1
         path = self._folder / f"{number:016}{_SUFFIX}"
         salt = os.urandom(16)
         header = _SEGMENT_MAGIC + salt + struct.pack("<Q", self._end)
         header += struct.pack("<I", zlib.crc32(header))
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
-        os.pwrite(self._handle, header, 0)
-        os.fsync(self._handle)
-        sync_folder(self._folder)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
+        try:
+            os.pwrite(handle, header, 0)
+            os.fsync(handle)
+            sync_folder(self._folder)
+        except OSError:
+            os.close(handle)
+            path.unlink()
+            raise
+        if self._handle >= 0:
+            os.close(self._handle)
+        self._handle = handle
         self._segments.append(Segment(number, path, salt, self._end))
         self._end = self._synced = len(header)
         self.bytes_written += len(header)

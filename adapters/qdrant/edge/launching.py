@@ -33,17 +33,11 @@ _GUARD = threading.Lock()
 
 
 class Reached(Struct, frozen=True, eq=False):
-    """A connection with the engine's process, and the process if this one started it."""
+    """A connection with the engine's process, its number, and the process if this one started it."""
 
     connection: socket.socket
-    process: "subprocess.Popen[bytes] | None"
-
-    @property
-    def pid(self) -> int:
-        """The number of the process."""
-        if self.process is not None:
-            return self.process.pid
-        return _peer(self.connection)
+    pid: int
+    process: "subprocess.Popen[bytes] | None" = None
 
 
 def reach(folder: Path, profile: StoreProfile | None) -> Reached:
@@ -73,7 +67,7 @@ def _reach(folder: Path) -> Reached:
     while True:
         connection = connect(folder)
         if connection is not None:
-            return Reached(connection, None)
+            return Reached(connection, _peer(connection))
         lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -110,7 +104,7 @@ def _start(folder: Path, lock: int) -> Reached:
     os.pwrite(lock, f"{process.pid}\n".encode(), 0)
     with _GUARD:
         _STARTED.append(process)
-    return Reached(ours, process)
+    return Reached(ours, process.pid, process)
 
 
 def reap() -> None:

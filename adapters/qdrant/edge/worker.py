@@ -43,6 +43,9 @@ IDLE_S = 1.0
 """The shard is flushed when nothing was asked for so long."""
 
 
+RETRY_FLUSH_S = 30.0
+
+
 class Stream:
     """A read that is answered in batches, as far as its reader gives credit."""
 
@@ -139,6 +142,7 @@ class Worker:
         self._closing: tuple[Client, int] | None = None
         self._stopped = False
         self._busy_at = time.monotonic()
+        self._flush_from = 0.0
         self._turns: deque[tuple[Client, int]] = deque()
 
     # --- The loop ---
@@ -330,8 +334,15 @@ class Worker:
         if keeper is None:
             return
         idle = time.monotonic() - self._busy_at >= IDLE_S
-        if keeper.unflushed_bytes > FLUSH_BYTES or (idle and keeper.has_unflushed):
-            keeper.flush()
+        if time.monotonic() >= self._flush_from and (
+            keeper.unflushed_bytes > FLUSH_BYTES or (idle and keeper.has_unflushed)
+        ):
+            try:
+                keeper.flush()
+            except OSError as error:
+                # The journal holds everything. A full disk must not keep anyone from reading.
+                self._flush_from = time.monotonic() + RETRY_FLUSH_S
+                print(f"recollect: the shard in {self._folder} was not flushed: {error}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _answering(client: Client, request: int) -> Callable[[CommitReceipt | StorageError], None]:
