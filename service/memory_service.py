@@ -41,6 +41,7 @@ from recollect.service.errors import MemoryNotFoundError
 from recollect.service.parts import Parts
 from recollect.service.provenance.receipts import Receipts
 from recollect.service.provenance.relations import Relations
+from recollect.service.provenance.retention import Retention
 from recollect.service.provenance.views import ProvenanceViews
 from recollect.service.recall import Recalling
 from recollect.service.remember import Remembering
@@ -142,7 +143,9 @@ class MemoryService:
         self._revising = Revising(self._parts)
         self._recalling = Recalling(self._parts)
         self._transferring = Transferring(self._parts, self._remembering)
-        self._sweeper = Sweeper(self._parts)
+        self.retention = Retention(self._parts)
+        """Old versions dropped by policy, and what was recorded of them."""
+        self._sweeper = Sweeper(self._parts, self.retention)
         self.branches = Branching(self._parts)
         self.provenance = ProvenanceViews(self._parts)
         """Where memories come from: records, lineage, blame, why, receipts."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -17,6 +17,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from recollect.service.provenance.policies import parse_policies
 from recollect.service.requests import BATCH_MEMORIES_MAX
 
 CONFIG_VARIABLE = "RECOLLECT_CONFIG"
@@ -76,6 +77,10 @@ class Settings(BaseSettings):
     """How long an idempotency key is remembered."""
     sweep_interval_s: float = Field(default=60, gt=0)
     """How often expired memories are forgotten."""
+    provenance_retention: tuple[str, ...] = ()
+    """How long superseded versions are kept: `NAMESPACE=for-ever`, `=age:30d` or `=count:20`; `*` names all others."""
+    retention_interval_s: float = Field(default=3600, gt=0)
+    """How often versions are dropped by `provenance_retention`."""
     receipts_namespaces: tuple[str, ...] = ("shared", "longterm")
     """The namespaces for which it is kept who was given which memory; `[]` keeps none."""
     receipts_ttl_s: float = Field(default=7_776_000, gt=0)
@@ -104,6 +109,12 @@ class Settings(BaseSettings):
     """Logs for people or for programs."""
     slow_operation_ms: float = Field(default=500, gt=0)
     """From which time on an operation is logged with its parts."""
+
+    @field_validator("provenance_retention")
+    @classmethod
+    def _are_policies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parse_policies(value)
+        return value
 
     @classmethod
     def settings_customise_sources(

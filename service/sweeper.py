@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from time import monotonic
 
 import structlog
 
@@ -13,6 +14,7 @@ from recollect.adapters.versions import MAIN, Version
 from recollect.service.forgetting import tombstone
 from recollect.service.idempotency import NAMESPACE
 from recollect.service.parts import Parts
+from recollect.service.provenance.retention import Retention
 
 logger = structlog.get_logger("recollect")
 
@@ -20,10 +22,12 @@ BATCH_SIZE = 256
 
 
 class Sweeper:
-    """Forgets expired memories in the background."""
+    """Forgets expired memories in the background, and drops old versions where a policy says so."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, retention: Retention) -> None:
         self._parts = parts
+        self._retention = retention
+        self._squash_due = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -43,6 +47,9 @@ class Sweeper:
             await asyncio.sleep(self._parts.settings.sweep_interval_s)
             try:
                 await self.sweep()
+                if self._retention.enabled and monotonic() >= self._squash_due:
+                    await self._retention.squash()
+                    self._squash_due = monotonic() + self._parts.settings.retention_interval_s
             except StorageError as error:
                 logger.warning("sweep failed", reason=str(error))
 

@@ -50,7 +50,8 @@ class TagRecord(Struct, frozen=True, kw_only=True):
     protected: bool = False
 
 
-def _decode(version: Version) -> TagRecord:
+def decode(version: Version) -> TagRecord:
+    """Return the tag that a version holds, with the position of its commit where it names that."""
     record = msgspec.json.decode(version.content or "", type=TagRecord)
     if record.position != AT_THIS_COMMIT:
         return record
@@ -60,7 +61,7 @@ def _decode(version: Version) -> TagRecord:
 async def find(store: ProvenanceStorageAdapter, name: str) -> TagRecord | None:
     """Return a tag by its name, or None."""
     (version,) = await store.get([ByKey(NAMESPACE, name)], ReadPoint.main(), FULL)
-    return None if version is None else _decode(version)
+    return None if version is None else decode(version)
 
 
 def _shown(record: TagRecord, version: Version) -> answers.Tag:
@@ -113,7 +114,7 @@ class Tags:
         except ConflictError as error:
             raise NameTakenError(f"a branch or a tag is called {name!r} already; choose another name") from error
         version = msgspec.structs.replace(put.version, position=receipt.position)
-        return _shown(_decode(version), version)
+        return _shown(decode(version), version)
 
     async def get(self, name: str) -> answers.Tag:
         """Return a tag.
@@ -122,13 +123,13 @@ class Tags:
             TagNotFoundError: There is none of this name.
         """
         version = await self._existing(name)
-        return _shown(_decode(version), version)
+        return _shown(decode(version), version)
 
     async def all(self) -> answers.TagPage:
         """Return all tags, oldest first."""
         scan = Scan(read_point=ReadPoint.main(), namespaces=(NAMESPACE,), order=Order.CREATED_AT, projection=FULL)
         found = [version async for batch in self._parts.store.scan(scan) for version in batch]
-        return answers.TagPage(items=[_shown(_decode(version), version) for version in found])
+        return answers.TagPage(items=[_shown(decode(version), version) for version in found])
 
     async def delete(self, name: str, actor: str | None = None, note: str | None = None) -> None:
         """Delete a tag; the commit that it named stays.
@@ -138,7 +139,7 @@ class Tags:
             ProtectedError: It is protected.
         """
         version = await self._existing(name)
-        if _decode(version).protected:
+        if decode(version).protected:
             raise ProtectedError(f"the tag {name!r} is protected and cannot be deleted")
         provenance = record_of(Action.FORGOTTEN, actor or self._parts.settings.default_actor, note=note)
         put = tombstone(version, branch=version.branch, provenance=provenance)

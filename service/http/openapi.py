@@ -96,6 +96,7 @@ _ANSWERS: tuple[type[Struct], ...] = (
     provenance.WhyAnswer,
     provenance.RelationsAnswer,
     provenance.ReceiptsAnswer,
+    provenance.SquashesAnswer,
 )
 _REQUEST_ID = {
     "description": "The request's id: the one that was sent, or a new one.",

@@ -13,6 +13,7 @@ from recollect.service.provenance.answers import (
     LineageAnswer,
     ProvenanceAnswer,
     ReceiptsAnswer,
+    SquashesAnswer,
     WhyAnswer,
 )
 from recollect.service.provenance.requests import (
@@ -96,6 +97,16 @@ async def receipts_of_memory(
 ) -> Response:
     """Say who was given a memory, when, and for which query (its SHA-256)."""
     return answer(await service.provenance.receipts(query.of(memory_id)))
+
+
+@router.get(
+    "/memories/{memory_id}/squashes",
+    summary="Squashes",
+    responses=answers(200, SquashesAnswer, "What was dropped, oldest first.", examples.SQUASHES, (422,)),
+)
+async def squashes(memory_id: PathMemoryId, service: Service) -> Response:
+    """Say which versions of a memory a retention policy dropped, and when."""
+    return answer(SquashesAnswer(items=await service.retention.of(memory_id)))
 
 
 @router.get(

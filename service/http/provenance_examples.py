@@ -85,6 +85,18 @@ RECEIPTS: dict[str, Any] = {
         }
     ]
 }
+SQUASHES: dict[str, Any] = {
+    "items": [
+        {
+            "time": _TIME,
+            "versions": [1, 2, 3],
+            "count": 3,
+            "first": "2026-08-01T09:00:00Z",
+            "last": "2026-08-05T09:00:00Z",
+            "digest": "9f2f4d1b0c6a7e5d8b3a2c1f0e9d8c7b6a5f4e3d2c1b0a9f8e7d6c5b4a392817",
+        }
+    ]
+}
 WHY: dict[str, Any] = {
     "root": _NODE,
     "memory": MEMORY,

@@ -111,6 +111,23 @@ class ReceiptsAnswer(Struct, frozen=True, kw_only=True):
     items: Annotated[list[Receipt], Meta(description="The recalls, newest first.")]
 
 
+class Squash(Struct, frozen=True, kw_only=True):
+    """Versions that a retention policy dropped, and what is left of them."""
+
+    time: Annotated[datetime, Meta(tz=True, description="When they were dropped.")]
+    versions: Annotated[list[int], Meta(description="Their numbers; each still names its place in the history.")]
+    count: Annotated[int, Meta(description="How many they were.")]
+    first: Annotated[datetime, Meta(tz=True, description="When the first of them was stored.")]
+    last: Annotated[datetime, Meta(tz=True, description="When the last of them was stored.")]
+    digest: Annotated[str, Meta(description="SHA-256 of their names, content hashes and records, as sorted JSON.")]
+
+
+class SquashesAnswer(Struct, frozen=True, kw_only=True):
+    """What was dropped of a memory's versions."""
+
+    items: Annotated[list[Squash], Meta(description="Oldest first.")]
+
+
 class WhyAnswer(Struct, frozen=True, kw_only=True):
     """Why a memory says what it says: everything about it in one answer."""
 

@@ -36,6 +36,7 @@ async def test_every_route_is_described(document: dict[str, Any]) -> None:
         ("GET", "/v1/memories/{memory_id}/lineage"),
         ("GET", "/v1/memories/{memory_id}/why"),
         ("GET", "/v1/memories/{memory_id}/receipts"),
+        ("GET", "/v1/memories/{memory_id}/squashes"),
         ("GET", "/v1/receipts"),
         ("POST", "/v1/relations"),
         ("GET", "/v1/memories/{memory_id}/relations"),
