@@ -14,8 +14,6 @@ from msgspec import Struct
 
 from recollect.adapters.clock import POSITION_MAX
 from recollect.adapters.filters import (
-    NUMBER_FIELDS,
-    TIME_FIELDS,
     And,
     Equals,
     Exists,
@@ -32,10 +30,11 @@ from recollect.adapters.port import ReadPoint, Segment
 from recollect.adapters.qdrant import fields
 from recollect.adapters.qdrant.tokens import (
     EXACT_INTEGER_MAX,
+    MISSING_FIELDS,
     exists_token,
+    is_common,
     live_tokens,
     number_name,
-    number_token,
     value_token,
 )
 from recollect.adapters.versions import Version
@@ -177,7 +176,7 @@ def _seen(
     spans = read_point.lineage
     if newest is not None and len(spans) == 1 and spans[0].up_to >= newest:
         for index, part in enumerate(parts):
-            if isinstance(part, Matching) and part.field == fields.TOKENS:
+            if isinstance(part, Matching) and part.field == fields.TOKENS and all(map(is_common, part.values)):
                 marked = [live_tokens(part.values, fields.current_on(spans[0].branch, class_)) for class_ in classes]
                 live = Matching(fields.LIVE, tuple(chain.from_iterable(marked)))
                 return [live, *parts[:index], *parts[index + 1 :]]
@@ -288,7 +287,7 @@ def _there(field: FieldPath) -> Condition:
     name = field[0]
     if name == "expires_at":
         return Between(fields.EXPIRES, gte=-sys.float_info.max)
-    if name == "namespace" or name in NUMBER_FIELDS | TIME_FIELDS:
+    if name != "metadata" and name not in MISSING_FIELDS:
         return EVERYTHING
     return holding(exists_token(field))
 
@@ -312,7 +311,7 @@ def _within(field: FieldPath, bounds: Range) -> tuple[Condition, bool]:
     if name != "metadata":
         return NOTHING, True
     condition, exact = _between(f"{fields.NUMBERS}.{number_name(field)}", bounds)
-    return All((holding(number_token(field)), condition)), exact
+    return All((holding(exists_token(field)), condition)), exact
 
 
 def _between(name: str, bounds: Range) -> tuple[Condition, bool]:

@@ -39,7 +39,7 @@ WINDOWED = "windowed"
 
 TOKENS = "tokens"
 LIVE = "live"
-"""The tokens again while the version is current, each with the mark of its class and branch; then none.
+"""The common ones of the tokens again while the version is current, with the mark of its class and branch; then none.
 
 One condition on these says both what a version equals and that it is seen. An engine that looks at one condition alone
 need not look at each point that it finds a second time, which takes half of the time of a search.

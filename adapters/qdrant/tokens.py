@@ -17,6 +17,12 @@ from recollect.adapters.filters import FieldPath, Scalar, is_number, leaf_values
 from recollect.adapters.versions import Version
 
 DIGEST_BYTES = 12
+MISSING_FIELDS = frozenset({"key", "source", "tags"})
+"""The fields of text that a version may lack."""
+
+COMMON = "="
+"""What the token of a value begins with that several versions are likely to have, unlike a key."""
+
 MARK_LETTERS = 8
 """The mark of a class and branch is shorter: it goes with a token, and few branches share a store."""
 
@@ -24,6 +30,7 @@ EXACT_INTEGER_MAX = 2**53
 """Up to this size a float64, in which engines compare, holds every whole number."""
 
 _ENCODE = msgspec.json.Encoder().encode
+_KEY = ("key",)
 _TEXT_FIELDS = ("kind", "key", "actor", "source")
 
 
@@ -37,23 +44,19 @@ def _digest(*parts: object) -> str:
 
 def value_token(path: FieldPath, value: Scalar) -> str:
     """Return the token of a field that has this value, or a list that holds it."""
+    common = "" if path == _KEY else COMMON
     if isinstance(value, bool):
-        return _digest(path, "truth", str(value))
+        return common + _digest(path, "truth", str(value))
     if isinstance(value, int):
-        return _digest(path, "number", str(value))
+        return common + _digest(path, "number", str(value))
     if isinstance(value, float):
-        return _digest(path, "number", str(int(value)) if value.is_integer() else repr(value))
-    return _digest(path, "text", value)
+        return common + _digest(path, "number", str(int(value)) if value.is_integer() else repr(value))
+    return common + _digest(path, "text", value)
 
 
 def exists_token(path: FieldPath) -> str:
     """Return the token of a field that is there."""
     return _digest(path, "there")
-
-
-def number_token(path: FieldPath) -> str:
-    """Return the token of a field that has a number, or a list that holds one."""
-    return _digest(path, "a number")
 
 
 def content_token(content_hash: str) -> str:
@@ -66,10 +69,15 @@ def number_name(path: FieldPath) -> str:
     return "n" + _digest(path)
 
 
+def is_common(token: str) -> bool:
+    """Say whether many versions may hold a token, so that it is worth having with the mark of a class and branch."""
+    return token.startswith(COMMON)
+
+
 def live_tokens(tokens: Sequence[str], current: str) -> list[str]:
-    """Return tokens with the mark of a class and branch, as `fields.current_on` names them."""
+    """Return the common ones of tokens with the mark of a class and branch, as `fields.current_on` names them."""
     mark = _digest("current", current)[:MARK_LETTERS]
-    return [mark + token for token in tokens]
+    return [mark + token for token in tokens if is_common(token)]
 
 
 def comparable(number: float) -> float:
@@ -100,7 +108,9 @@ def tokens_of(version: Version) -> tuple[list[str], dict[str, list[float]]]:
     for name in _TEXT_FIELDS:
         value = getattr(version, name)
         if value is not None:
-            tokens |= {value_token((name,), value), exists_token((name,))}
+            tokens.add(value_token((name,), value))
+            if name in MISSING_FIELDS:
+                tokens.add(exists_token((name,)))
     if version.tags:
         tokens.add(exists_token(("tags",)))
         tokens.update(value_token(("tags",), tag) for tag in version.tags)
@@ -109,6 +119,5 @@ def tokens_of(version: Version) -> tuple[list[str], dict[str, list[float]]]:
         tokens.update(value_token(path, value) for value in values if isinstance(value, str | int | float))
         found = [comparable(value) for value in values if is_number(value)]
         if found:
-            tokens.add(number_token(path))
             numbers[number_name(path)] = found
     return sorted(tokens), numbers
