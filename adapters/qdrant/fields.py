@@ -57,11 +57,9 @@ CHANGING = (CURRENT, UNTIL, BRANCHES, FIRSTS)
 
 NEVER = POSITION_MAX + 1
 
-LIVE_INDEXES = (LIVE,)
-"""For an engine whose reads can be sure that what is current now is current for them."""
-
 KEYWORD_INDEXES = (NAMESPACE, CURRENT, CLASS, BRANCH, BRANCHES, WINDOWED, TOKENS)
-"""The first is the one that divides a collection best: the tenant index of a server."""
+"""The first is the one that divides a collection best: the tenant index of a server. `LIVE` is indexed only where reads
+can be sure that what is current now is current for them, which is in one process."""
 
 UUID_INDEXES = (MEMORY,)
 NUMBER_INDEXES = (POSITION, UNTIL, CREATED, UPDATED, EXPIRES, IMPORTANCE, CONFIDENCE)

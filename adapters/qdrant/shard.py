@@ -14,7 +14,6 @@ from recollect.adapters.port import (
     SUMMARY,
     CheckReport,
     Commit,
-    Finding,
     HeadIs,
     Precondition,
     ReadPoint,
@@ -46,10 +45,11 @@ from recollect.adapters.qdrant.folder import (
     sync_folder,
     write_profile,
 )
-from recollect.adapters.qdrant.mutations import Mutations, PointWrite
+from recollect.adapters.qdrant.mutations import Mutations
 from recollect.adapters.qdrant.planning import LINE_FIELDS, STORE_POINT, Erased, Facts, Lines, Plan
-from recollect.adapters.qdrant.points import faults_of, point_id, read_versions, stored_of
+from recollect.adapters.qdrant.points import point_id, read_versions, stored_of
 from recollect.adapters.qdrant.reading import SELECTED_MEMORIES, ShardReader
+from recollect.adapters.qdrant.scrub import scrub
 from recollect.adapters.versions import Version, VersionRef
 
 BATCH_POINTS = 256
@@ -203,30 +203,16 @@ class ShardStore(ShardReader):
         )
 
     def unindexed(self) -> int:
-        """Return how many points no index of vectors covers yet: a search looks at each of them."""
-        return max(0, self._engine.points() - self._engine.indexed_vectors())
+        """Return how many versions no index of vectors covers yet: a search looks at each of them."""
+        return self._engine.unindexed_rows()
 
     def optimize(self) -> bool:
         """Build indexes and merge segments; return whether there was anything to do. It blocks meanwhile."""
         return self._engine.optimize()
 
     def check(self) -> Iterator[CheckReport]:
-        """Read every point, compare it with its checksums, and yield what was found, a batch at a time."""
-        for points in self._engine.whole_points(BATCH_POINTS):
-            versions = [point for point in points if point.point_id != STORE_POINT]
-            findings = [finding for point in versions for finding in self._findings(point)]
-            yield CheckReport(len(versions), sum(map(_size_bytes, versions)), tuple(findings))
-
-    def _findings(self, point: PointWrite) -> list[Finding]:
-        return [
-            Finding(
-                place=f"point {point.point_id}, {part}",
-                problem="it differs from its checksum, or is missing",
-                remedy="restore the store from a backup, or write the memory anew",
-                ref=_ref_in(point),
-            )
-            for part in faults_of(point, self.profile.dimension)
-        ]
+        """Read every point, compare it with its checksums and neighbours, and yield what was found, batch by batch."""
+        yield from scrub(self._engine.whole_points(BATCH_POINTS), self.profile.dimension, self.last_position)
 
     def copy_into(self, folder: Path) -> None:
         """Write every point into a new shard in a folder that is empty or missing, with no trace of what was erased."""
@@ -259,15 +245,3 @@ def _create(folder: Path, profile: StoreProfile) -> Engine:
     except OSError as error:
         raise StoreUnavailableError(f"no store can be made in {folder}: {error}") from error
     return Engine.load(shard, profile.dimension)
-
-
-def _size_bytes(point: PointWrite) -> int:
-    texts = sum(len(value) for value in point.payload.values() if isinstance(value, str))
-    return texts + sum(len(part) for part in (point.dense, point.windows, point.terms) if part is not None)
-
-
-def _ref_in(point: PointWrite) -> VersionRef | None:
-    memory_id, branch, number = (point.payload.get(name) for name in (MEMORY, BRANCH, "number"))
-    if isinstance(memory_id, str) and isinstance(branch, str) and isinstance(number, int):
-        return VersionRef(memory_id, branch, number)
-    return None

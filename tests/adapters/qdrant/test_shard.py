@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from qdrant_edge import UpdateOperation
 
 from recollect.adapters.clock import next_position
 from recollect.adapters.errors import ConflictError, ProfileMismatchError, StoreDamagedError, StoreUnavailableError
@@ -233,6 +234,19 @@ def test_a_field_that_no_longer_fits_its_version_is_named(shard: Journaled) -> N
     assert [finding.place for report in shard.store.check() for finding in report.findings] == [
         f"point {point_id(version.ref)}, {TOKENS}"
     ]
+
+
+def test_a_version_that_is_lost_is_missed_by_its_neighbours(shard: Journaled) -> None:
+    first = a_version(1)
+    second = revision_of(first)
+    shard.commit(first)
+    shard.commit(second)
+    position = shard.store.last_position
+    shard.commit(revision_of(second.version), revision_of(second.version, branch="draft"))
+    shard.store._engine._update(UpdateOperation.delete_points([point_id(second.version.ref)]))
+    [finding] = [finding for report in shard.store.check() for finding in report.findings]
+    assert finding.place == f"memory {first.memory_id}, branch main"
+    assert str(position) in finding.problem
 
 
 def test_a_sound_store_has_no_findings(shard: Journaled) -> None:
