@@ -1,15 +1,16 @@
-"""Exact search: the query times the mapped vectors, in blocks, filters first.
+"""Exact search: the query times the mapped vectors, filters first.
 
-A block of which much is selected is multiplied where it lies, at the speed of memory; of the others the selected rows
-are gathered into a buffer that stays in the cache. Threads that are free help with a large search, block by block; none
-waits for another, as the threads of BLAS do: its matrix-vector product over all cores is fast alone, but ten times
-slower when two searches run at once or another program has a core.
+Where much is selected, blocks are multiplied where they lie, at the speed of memory; where little is, the selected
+rows are gathered, as many at a time as stay in the cache. Threads that are free help with a large search, block by
+block; none waits for another, as the threads of BLAS do: its matrix-vector product over all cores is fast alone, but ten
+times slower when two searches run at once or another program has a core.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, wait
 from threading import Lock
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,14 @@ BLOCK_SLOTS = 16_384
 HELPERS = max(1, min(4, (os.cpu_count() or 1) - 1))
 """How many threads help one search."""
 
-HELPED_BLOCKS = 4
+HELPED_PLACES = 4
 """A smaller search ends before a helper has woken up."""
 
-GATHER_SLOTS = 512
+GATHER_SLOTS = 1024
 GATHER_SHARE = 0.2
-"""Below this share of selected rows a block is gathered: reading all of it would take longer."""
+"""Up to this share of selected rows they are gathered: reading all of them would take longer."""
+
+_Place = TypeVar("_Place")
 
 
 class DenseRanking:
@@ -53,37 +56,78 @@ class DenseRanking:
             first: How many are wanted soon.
         """
         snapshot = self._snapshot
-        if snapshot.one_slot_each:
-            self._rows, selected = None, mask
+        if np.count_nonzero(mask) <= GATHER_SHARE * len(mask):
+            rows = np.flatnonzero(mask & (snapshot["slots"] > 0))
+            best = self._gathered(self._slots(rows))
         else:
-            self._rows = np.flatnonzero(snapshot["slots"])
-            selected = np.repeat(mask[self._rows], snapshot["slots"][self._rows])
-        best = self._scores(selected)
+            rows = np.flatnonzero(snapshot["slots"]) if not snapshot.one_slot_each else np.arange(snapshot.rows)
+            best = self._scanned(mask if snapshot.one_slot_each else np.repeat(mask[rows], snapshot["slots"][rows]))
         if snapshot.any_windows and len(best):
-            best = np.maximum.reduceat(best, snapshot["first_slot"][self._rows])
-        yield from ranked_runs(snapshot, best, first, self._refine)
+            counts = snapshot["slots"][rows].astype(np.int64)
+            best = np.maximum.reduceat(best, np.cumsum(counts) - counts)
+        yield from ranked_runs(snapshot, best, first, lambda candidates: self._refine(rows[candidates]))
 
-    def _scores(self, selected: Mask) -> NDArray[np.float32]:
-        scores = np.full(len(selected), -np.inf, dtype=np.float32)
+    def _slots(self, rows: Indexes) -> Indexes:
+        """Return the slots of versions, those of each version side by side."""
+        snapshot = self._snapshot
+        if not snapshot.any_windows:
+            return np.asarray(snapshot["first_slot"][rows])
+        counts = snapshot["slots"][rows].astype(np.int64)
+        if not len(rows):
+            return counts
+        ends = np.cumsum(counts)
+        offsets = np.arange(ends[-1]) - np.repeat(ends - counts, counts)
+        return np.asarray(np.repeat(snapshot["first_slot"][rows], counts) + offsets)
+
+    def _scanned(self, selected: Mask) -> NDArray[np.float32]:
+        """Return the float32 score of every slot, minus infinity for those not selected."""
+        scores = np.empty(len(selected), dtype=np.float32)
         places = [
             (first + start, rows[start : start + BLOCK_SLOTS])
             for first, rows in self._segments
             for start in range(0, len(rows), BLOCK_SLOTS)
         ]
+
+        def score(place: tuple[int, Vector]) -> None:
+            first, block = place
+            np.vecdot(block, self._query, out=scores[first : first + len(block)])
+
+        self._share_out(places, score)
+        if not selected.all():
+            np.copyto(scores, -np.inf, where=~selected)
+        return scores
+
+    def _gathered(self, slots: Indexes) -> NDArray[np.float32]:
+        """Return the float32 score of each of these slots, which are in order."""
+        scores = np.empty(len(slots), dtype=np.float32)
+        ends = np.searchsorted(slots, [first + len(rows) for first, rows in self._segments]).tolist()
+        places = [
+            (first, rows, slice(start, min(start + GATHER_SLOTS, end)))
+            for (first, rows), begin, end in zip(self._segments, [0, *ends], ends, strict=False)
+            for start in range(begin, end, GATHER_SLOTS)
+        ]
+
+        def score(place: tuple[int, Vector, slice]) -> None:
+            first, rows, part = place
+            np.vecdot(rows.take(slots[part] - first, axis=0, mode="clip"), self._query, out=scores[part])
+
+        self._share_out(places, score)
+        return scores
+
+    def _share_out(self, places: Sequence[_Place], score: Callable[[_Place], None]) -> None:
+        """Score all places, with helpers where it is much."""
         left, lock = iter(places), Lock()
 
         def work() -> None:
-            buffer = np.empty((GATHER_SLOTS, len(self._query)), dtype=np.float32)
             while True:
                 self._check()
                 with lock:
-                    first, block = next(left, (0, None))
-                if block is None:
+                    place = next(left, None)
+                if place is None:
                     return
-                at = slice(first, first + len(block))
-                self._score_block(block, selected[at], scores[at], buffer)
+                score(place)
 
-        helpers = [self._helpers.submit(work) for _ in range(HELPERS if len(places) >= HELPED_BLOCKS else 0)]
+        helpers = [self._helpers.submit(work) for _ in range(HELPERS if len(places) >= HELPED_PLACES else 0)]
         try:
             work()
         finally:
@@ -91,33 +135,15 @@ class DenseRanking:
             wait(running)
         for helper in running:
             helper.result()
-        return scores
 
-    def _score_block(self, block: Vector, selected: Mask, out: NDArray[np.float32], buffer: Vector) -> None:
-        count = int(np.count_nonzero(selected))
-        if count > GATHER_SHARE * len(block):
-            np.vecdot(block, self._query, out=out)
-            if count < len(block):
-                np.copyto(out, -np.inf, where=~selected)
-            return
-        wanted = np.flatnonzero(selected)
-        for start in range(0, count, GATHER_SLOTS):
-            part = wanted[start : start + GATHER_SLOTS]
-            gathered = np.take(block, part, axis=0, out=buffer[: len(part)], mode="clip")
-            out[part] = np.vecdot(gathered, self._query)
-
-    def _refine(self, candidates: Indexes) -> tuple[Indexes, NDArray[np.float64]]:
-        """Return the rows of candidates and the scores of their best windows in float64."""
+    def _refine(self, rows: Indexes) -> tuple[Indexes, NDArray[np.float64]]:
+        """Return rows and the scores of their best windows in float64."""
         self._check()
-        rows = candidates if self._rows is None else self._rows[candidates]
-        if len(rows) == 0:
-            return rows, np.empty(0)
-        counts = self._snapshot["slots"][rows].astype(np.int64)
-        ends = np.cumsum(counts)
-        offsets = np.arange(ends[-1]) - np.repeat(ends - counts, counts)
-        slots = np.repeat(self._snapshot["first_slot"][rows], counts) + offsets
-        exact = self._exact(slots)
-        return rows, np.maximum.reduceat(exact, ends - counts) if len(slots) > len(rows) else exact
+        exact = self._exact(self._slots(rows))
+        if self._snapshot.any_windows and len(rows):
+            counts = self._snapshot["slots"][rows].astype(np.int64)
+            exact = np.maximum.reduceat(exact, np.cumsum(counts) - counts)
+        return rows, exact
 
     def _exact(self, slots: Indexes) -> NDArray[np.float64]:
         query = self._query.astype(np.float64)
