@@ -2,8 +2,8 @@
 
 Where much is selected, blocks are multiplied where they lie, at the speed of memory; where little is, the selected
 rows are gathered, as many at a time as stay in the cache. Threads that are free help with a large search, block by
-block; none waits for another, as the threads of BLAS do: its matrix-vector product over all cores is fast alone, but ten
-times slower when two searches run at once or another program has a core.
+block; none waits for another, as the threads of BLAS do: its matrix-vector product over all cores is fast alone, but
+ten times slower when two searches run at once or another program has a core.
 """
 
 import os
