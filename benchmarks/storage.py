@@ -270,7 +270,7 @@ async def measure_search(report: Report, adapter: FileAdapter, count: int) -> fl
     report.add_note(
         "What a search scans: all vectors where a filter selects more than a fifth, else the selected rows where they "
         "lie; and, with a filter, the columns of what is visible and of the field. The reading is the faster of one "
-        "core and all. A search that scans little takes as long as every search does (ways between threads, a snapshot, "
+        "core and all. A search that scans little takes as long as every search does (threads, a snapshot, "
         f"ten heads); under {LARGE_SCAN:,} vectors it is told and has no goal."
     )
     return plain_ms
