@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from itertools import count
+from typing import cast
 
 from recollect.adapters.errors import StorageError, StoreBusyError, StoreUnavailableError
 from recollect.adapters.qdrant.edge import wire
@@ -172,8 +173,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note that the connection can be used."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - it is a stream's
-        self._transport = transport
+        # A stream's transport, though uvloop's does not derive from asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Hand answers to those who wait for them."""

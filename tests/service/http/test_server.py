@@ -84,10 +84,12 @@ async def start(storage: str) -> AsyncGenerator[Start, None]:
 
 @pytest.mark.requirement("B7", "F1")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("backend", ["file", "edge"])
 async def test_a_server_told_to_stop_exits_0_and_every_acknowledged_write_is_there_afterwards(
-    start: Start, storage: str, number: int
+    start: Start, tmp_path: Path, number: int, backend: str
 ) -> None:
-    server = await (await start(preset="background")).listening()
+    storage = f"{backend}:{tmp_path / 'store'}"
+    server = await (await start(storage=storage, preset="background")).listening()
     acknowledged: list[str] = []
 
     async def write(client: httpx.AsyncClient, writer: int) -> None:
