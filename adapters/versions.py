@@ -11,7 +11,7 @@ MAIN = "main"
 """The branch that always exists."""
 
 SCHEMA_VERSION = 1
-"""The newest provenance schema; records of older ones are upgraded when they are read."""
+"""The newest provenance schema; records of older ones are upgraded when they are read: see `upgrades`."""
 
 Vector = NDArray[np.float32]
 
@@ -62,7 +62,7 @@ class Provenance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     note: str | None = None
     confidence: float | None = None
     level: Literal["minimal", "full"] = "full"
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = 1
 
 
 class SparseVector(Struct, frozen=True, eq=False):

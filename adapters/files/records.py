@@ -21,6 +21,7 @@ from recollect.adapters.clock import POSITION_MAX
 from recollect.adapters.errors import InvalidRequestError, InvalidVectorError, StoreDamagedError
 from recollect.adapters.files.provenance import line_start
 from recollect.adapters.port import Commit, Put
+from recollect.adapters.upgrades import read_records
 from recollect.adapters.versions import Provenance, SparseVector, Vector, Version
 
 INT64_MAX = 2**63 - 1
@@ -31,7 +32,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ENCODER = msgspec.json.Encoder()
 _VERSION = msgspec.json.Decoder(Version)
 _PROVENANCE = msgspec.json.Decoder(Provenance)
-_PROVENANCES = msgspec.json.Decoder(list[Provenance | None])
 _VERSIONS = msgspec.json.Decoder(list[Version])
 
 
@@ -365,7 +365,7 @@ def whole(head: bytes, body: bytes) -> bytes:
 
 def read_provenance(records: Sequence[bytes]) -> list[Provenance | None]:
     """Decode records of provenance, each JSON or `null`, in one call."""
-    return _PROVENANCES.decode(b"[" + b",".join(records) + b"]")
+    return read_records(b"[" + b",".join(records) + b"]")
 
 
 def damaged(row: int, part: str, memory_id: bytes | None) -> StoreDamagedError:

@@ -47,12 +47,12 @@ from recollect.adapters.qdrant.fields import (
 )
 from recollect.adapters.qdrant.mutations import PointWrite
 from recollect.adapters.qdrant.tokens import comparable, live_tokens, tokens_of
+from recollect.adapters.upgrades import read_records
 from recollect.adapters.versions import Provenance, SparseVector, Version, VersionRef
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ENCODE = msgspec.json.Encoder().encode
 _VERSIONS = msgspec.json.Decoder(list[Version])
-_PROVENANCES = msgspec.json.Decoder(list[Provenance | None])
 
 
 class StoredVersion(Struct, frozen=True, array_like=True, eq=False, gc=False):
@@ -305,7 +305,7 @@ def read_versions(stored: Sequence[StoredVersion], dimension: int) -> list[Versi
     documents = [item.head if item.body is None else f"{item.head[:-1]},{item.body[1:]}" for item in stored]
     versions = _VERSIONS.decode("[" + ",".join(documents) + "]")
     if any(item.provenance is not None for item in stored):
-        records = _PROVENANCES.decode("[" + ",".join(item.provenance or "null" for item in stored) + "]")
+        records = read_records("[" + ",".join(item.provenance or "null" for item in stored) + "]")
         for version, record in zip(versions, records, strict=True):
             msgspec.structs.force_setattr(version, "provenance", record)
     for version, item in zip(versions, stored, strict=True):
