@@ -88,9 +88,15 @@ def _torch(settings: EmbedderSettings, *, degraded: str | None = None) -> Runtim
     # Only here, because torch takes seconds to import and hundreds of megabytes.
     from recollect.embeddings.sentence_transformers_runtime import SentenceTransformersRuntime  # noqa: PLC0415 - see above
 
-    return SentenceTransformersRuntime(
-        settings.model,
-        threads=settings.threads,
-        window_overlap_tokens=settings.window_overlap_tokens,
-        degraded=degraded,
-    )
+    try:
+        return SentenceTransformersRuntime(
+            settings.model,
+            threads=settings.threads,
+            window_overlap_tokens=settings.window_overlap_tokens,
+            degraded=degraded,
+        )
+    except ModuleNotFoundError as error:
+        raise ModelLoadError(
+            f"{settings.model} needs the package {error.name}, which is not installed: pip install "
+            "sentence-transformers; for the container image, build it with --build-arg TORCH=keep"
+        ) from error

@@ -178,6 +178,16 @@ def load_openvino_runtime(
     )
 
 
+def prepare_export(cache_folder: Path, precision: str) -> ExportFacts:
+    """Make the export for a precision where it is not in the cache yet, whatever this processor computes in.
+
+    Raises:
+        ExportError: It cannot be made or kept.
+    """
+    folder = export_folder(cache_folder, precision)
+    return _find_export(folder) or _make_export(folder, precision)
+
+
 def export_folder(cache_folder: Path | None, precision: str) -> Path:
     """Return where the export of the bundled model for this OpenVINO and precision lies, or would lie."""
     root = platformdirs.user_cache_path("recollect") if cache_folder is None else cache_folder

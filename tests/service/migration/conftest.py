@@ -8,6 +8,7 @@ import pytest
 
 from recollect.adapters.files import FileAdapter
 from recollect.adapters.port import BranchSpan, ProvenanceStorageAdapter
+from recollect.adapters.registry import create_adapter
 from recollect.adapters.testing import ModelAdapter, ModelStorage
 from recollect.adapters.testing.values import (
     PROFILE,
@@ -31,6 +32,10 @@ def file_stores(folder: Path) -> NewStore:
     return lambda name: FileAdapter(folder / name)
 
 
+def edge_stores(folder: Path) -> NewStore:
+    return lambda name: create_adapter(f"edge:{folder / name}")
+
+
 def model_stores(_folder: Path) -> NewStore:
     storages: dict[str, ModelStorage] = {}
     return lambda name: ModelAdapter(storages.setdefault(name, ModelStorage()))
@@ -40,10 +45,11 @@ DRAFT = msgspec.json.encode(
     BranchRecord(name="draft", id="draft", parent="main", lineage=(BranchSpan("main", AT_THIS_COMMIT),))
 ).decode()
 
-BACKENDS = {"file": file_stores, "model": model_stores}
+BACKENDS = {"file": file_stores, "edge": edge_stores, "model": model_stores}
+PAIRS = [("file", "file"), ("file", "edge"), ("edge", "file"), ("file", "model")]
 
 
-@pytest.fixture(params=[("file", "file"), ("file", "model"), ("model", "file")], ids="-to-".join)
+@pytest.fixture(params=PAIRS, ids="-to-".join)
 def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> NewStore:
     """Makes stores: `source` on one backend, all others on another."""
     first, second = (BACKENDS[name](tmp_path / name) for name in request.param)
