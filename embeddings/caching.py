@@ -61,6 +61,11 @@ class QueryCachingEmbedder:
                     self._entries.popitem(last=False)
         return vector
 
+    def forget_queries(self) -> None:
+        """Drop all queries and their vectors."""
+        with self._lock:
+            self._entries.clear()
+
     def describe(self) -> EmbedderStatus:
         """Say what runs and how much is remembered."""
         return msgspec.structs.replace(

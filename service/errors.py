@@ -182,6 +182,21 @@ class BatchRefusedError(InvalidInputError):
     title = "Nothing of the batch was stored"
 
 
+class PlanChangedError(ServiceError):
+    """An erasure was confirmed for another plan than there is now; nothing was erased. `found` is the new digest."""
+
+    status = 409
+    code = "plan_changed"
+    title = "The plan has changed"
+
+
+class ErasureNotFoundError(NotFoundError):
+    """No receipt of an erasure has this id."""
+
+    code = "erasure_not_found"
+    title = "There is no such erasure"
+
+
 class _Kind(NamedTuple):
     status: int
     code: str

@@ -37,6 +37,7 @@ from recollect.service.branches import read_point
 from recollect.service.branching.facade import Branching
 from recollect.service.buffer import BufferedStore
 from recollect.service.drafts import Drafter
+from recollect.service.erasure.erasing import Erasing
 from recollect.service.errors import MemoryNotFoundError
 from recollect.service.parts import Parts
 from recollect.service.provenance.receipts import Receipts
@@ -151,6 +152,8 @@ class MemoryService:
         """Where memories come from: records, lineage, blame, why, receipts."""
         self.relations = Relations(self._parts, self._remembering)
         """Memories connected with each other, and insights drawn from several."""
+        self.erasure = Erasing(self._parts)
+        """Forgetting everywhere: plans, erasures and their receipts."""
         self._started = monotonic()
         self._closed = False
         self._sweeper.start()
@@ -414,6 +417,7 @@ class MemoryService:
         await self._sweeper.stop()
         try:
             await self._parts.receipts.close()
+            await self.erasure.close()
             await self._store.close()
         finally:
             await self._parts.embedder.aclose()

@@ -76,8 +76,8 @@ def test_the_entry_point_of_the_page_is_the_one_that_is_looked_up() -> None:
 
 
 def test_the_page_counts_the_methods_and_links_to_files_that_are_there() -> None:
-    assert len(ProvenanceStorageAdapter.__abstractmethods__) == 11
-    assert "eleven methods" in TEXT
+    assert len(ProvenanceStorageAdapter.__abstractmethods__) == 12
+    assert "twelve methods" in TEXT
     links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in link]
     assert links
     for link in links:

@@ -1,0 +1,1 @@
+"""Erasure: what must be forgotten is forgotten everywhere, with a receipt that holds only digests."""
