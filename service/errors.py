@@ -7,13 +7,18 @@
     │   └── InvalidCursorError          422  the cursor is not one of ours
     ├── NotFoundError
     │   ├── MemoryNotFoundError         404
+    │   │   └── MemoryQuarantinedError  404  it is kept, and not recalled until it is released
     │   ├── BranchNotFoundError         404
     │   ├── TagNotFoundError            404
     │   ├── ConflictNotFoundError       404
-    │   └── RelationNotFoundError       404
+    │   ├── RelationNotFoundError       404
+    │   ├── ErasureNotFoundError        404
+    │   └── QuarantineNotFoundError     404
     ├── NameTakenError                  409  a branch or a tag has this name
     ├── ProtectedError                  409  the branch or tag is protected
     ├── MergeConflictError              409  both sides changed it
+    ├── PlanChangedError                409  an erasure was confirmed for another plan than there is now
+    ├── QuarantineStateError            409  the quarantine was released before
     ├── VersionConflictError            409  the memory is at another version than expected
     ├── MigrationRefusedError           409  the target holds something else than the source
     ├── StoresDifferError               500  two stores that should hold the same do not
@@ -90,6 +95,13 @@ class MemoryNotFoundError(NotFoundError):
 
     code = "memory_not_found"
     title = "There is no such memory"
+
+
+class MemoryQuarantinedError(MemoryNotFoundError):
+    """The memory is in quarantine: kept, and not recalled until it is released."""
+
+    code = "memory_quarantined"
+    title = "The memory is in quarantine"
 
 
 class BranchNotFoundError(NotFoundError):
@@ -195,6 +207,21 @@ class ErasureNotFoundError(NotFoundError):
 
     code = "erasure_not_found"
     title = "There is no such erasure"
+
+
+class QuarantineNotFoundError(NotFoundError):
+    """No quarantine has this id."""
+
+    code = "quarantine_not_found"
+    title = "There is no such quarantine"
+
+
+class QuarantineStateError(ServiceError):
+    """The quarantine was released before."""
+
+    status = 409
+    code = "quarantine_released"
+    title = "The quarantine is over"
 
 
 class _Kind(NamedTuple):

@@ -7,6 +7,8 @@ from recollect.adapters.port import Put
 from recollect.adapters.versions import Action, Provenance, Version
 
 SYSTEM_ACTOR = "recollect"
+QUARANTINED_TAG = "quarantined"
+"""The tag of a tombstone that hides a memory only until its quarantine is released."""
 
 
 def tombstone(current: Version, *, branch: str, provenance: Provenance | None = None, note: str | None = None) -> Put:

@@ -44,6 +44,7 @@ from recollect.service.provenance.receipts import Receipts
 from recollect.service.provenance.relations import Relations
 from recollect.service.provenance.retention import Retention
 from recollect.service.provenance.views import ProvenanceViews
+from recollect.service.quarantine.holding import Quarantines
 from recollect.service.recall import Recalling
 from recollect.service.remember import Remembering
 from recollect.service.requests import (
@@ -154,6 +155,8 @@ class MemoryService:
         """Memories connected with each other, and insights drawn from several."""
         self.erasure = Erasing(self._parts)
         """Forgetting everywhere: plans, erasures and their receipts."""
+        self.quarantine = Quarantines(self._parts)
+        """Tracing what came of a source, taking it out of recall, and bringing it back."""
         self._started = monotonic()
         self._closed = False
         self._sweeper.start()

@@ -34,9 +34,15 @@ from recollect.service.answers import (
 )
 from recollect.service.branches import read_point
 from recollect.service.drafts import check_namespace
-from recollect.service.errors import InvalidCursorError, InvalidInputError, MemoryNotFoundError
+from recollect.service.errors import (
+    InvalidCursorError,
+    InvalidInputError,
+    MemoryNotFoundError,
+    MemoryQuarantinedError,
+)
+from recollect.service.forgetting import QUARANTINED_TAG
 from recollect.service.parts import Parts
-from recollect.service.presenting import hit_of, memory_of
+from recollect.service.presenting import hit_of, memory_of, moment
 from recollect.service.requests import ListRequest, ReadOptions, SearchRequest
 from recollect.service.revise import not_found
 from recollect.service.telemetry import Operation
@@ -83,8 +89,19 @@ class Recalling:
         if version is None or version.namespace.startswith("_"):
             if isinstance(selector, ByKey):
                 raise MemoryNotFoundError(f"there is no memory with the key {selector.key!r} in {selector.namespace!r}")
-            raise not_found(selector.memory_id, point)
+            raise await self._absent(selector.memory_id, point)
         return version
+
+    async def _absent(self, memory_id: str, point: ReadPoint) -> MemoryNotFoundError:
+        """Return the error for a memory that is not visible, which says so if it is in quarantine."""
+        async for newest, *_ in self._parts.store.history(memory_id, point):
+            if newest.forgotten and QUARANTINED_TAG in newest.tags:
+                return MemoryQuarantinedError(
+                    f"memory {memory_id} is in quarantine since {moment(newest.updated_at_ms).isoformat()}: it is "
+                    "kept, its history can be read, and releasing the quarantine brings it back"
+                )
+            break
+        return not_found(memory_id, point)
 
     async def history(self, memory_id: str, options: ReadOptions) -> HistoryAnswer:
         """Return a memory's versions; see `MemoryService.history`."""

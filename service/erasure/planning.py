@@ -18,7 +18,7 @@ from recollect.service.provenance.derivations import descendants
 ITEMS_MAX = 1000
 _IDS = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 NOWHERE = ReadPoint(())
-NAMING = ("_conflicts", "_idempotency", "_quarantine", "_receipts", "_relations", "_squashes")
+NAMING = ("_conflicts", "_idempotency", "_receipts", "_relations", "_squashes")
 """Namespaces of the system whose records name memories, and may hold words about them."""
 
 

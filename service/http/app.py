@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse, Response
 
 from recollect.service.errors import problem_of, problem_of_mistakes
-from recollect.service.http import branches, health, memories, provenance, relations, search, transfer
+from recollect.service.http import branches, health, memories, provenance, relations, safety, search, transfer
 from recollect.service.http.middleware import (
     BodyBound,
     HeadAsGet,
@@ -42,6 +42,7 @@ _ROUTERS = (
     relations.router,
     search.router,
     branches.router,
+    safety.router,
     transfer.router,
     health.router,
 )

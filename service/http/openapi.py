@@ -22,9 +22,13 @@ from recollect.service.branching.requests import (
     ResolveAll,
     RollbackRequest,
 )
+from recollect.service.erasure import answers as erasure
+from recollect.service.erasure.requests import ErasureRequest
 from recollect.service.http.answering import reference
 from recollect.service.provenance import answers as provenance
 from recollect.service.provenance.requests import NewInsight, NewRelation
+from recollect.service.quarantine import answers as quarantine
+from recollect.service.quarantine.requests import NewQuarantine, ReleaseRequest, TraceRequest
 from recollect.service.requests import MemoryBatch, NewMemory, Revision, SearchRequest
 
 TITLE = "Recollect"
@@ -43,6 +47,7 @@ TAGS = [
     {"name": "relations", "description": "Connect memories, and draw insights from several."},
     {"name": "search", "description": "Find memories by meaning, in one answer or as a stream."},
     {"name": "branches", "description": "Fork, compare, merge and roll back; settle conflicts; name commits."},
+    {"name": "safety", "description": "Erase what must be forgotten; trace and quarantine what came of a bad source."},
     {"name": "transfer", "description": "Move memories out and in, as JSON Lines."},
     {"name": "health", "description": "Whether the service lives, is ready, and how it is."},
 ]
@@ -62,6 +67,10 @@ _REQUESTS: tuple[type[BaseModel], ...] = (
     NewTag,
     NewRelation,
     NewInsight,
+    ErasureRequest,
+    TraceRequest,
+    NewQuarantine,
+    ReleaseRequest,
 )
 _ANSWERS: tuple[type[Struct], ...] = (
     answers.Remembered,
@@ -97,6 +106,11 @@ _ANSWERS: tuple[type[Struct], ...] = (
     provenance.RelationsAnswer,
     provenance.ReceiptsAnswer,
     provenance.SquashesAnswer,
+    erasure.ErasurePlan,
+    erasure.Erased,
+    erasure.ErasuresAnswer,
+    quarantine.TraceAnswer,
+    quarantine.QuarantinesAnswer,
 )
 _REQUEST_ID = {
     "description": "The request's id: the one that was sent, or a new one.",
