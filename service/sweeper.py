@@ -11,6 +11,7 @@ from recollect.adapters.errors import ConflictError, StorageError
 from recollect.adapters.filters import Range
 from recollect.adapters.port import BranchSpan, Commit, ReadPoint, Scan, VersionIs
 from recollect.adapters.versions import MAIN, Version
+from recollect.service.branching.records import guards_of, live_ids
 from recollect.service.forgetting import tombstone
 from recollect.service.idempotency import NAMESPACE
 from recollect.service.parts import Parts
@@ -54,13 +55,17 @@ class Sweeper:
                 logger.warning("sweep failed", reason=str(error))
 
     async def sweep(self) -> int:
-        """Forget what has expired; return how many memories that were."""
+        """Forget what has expired, on each branch what was written there; return how many memories that were."""
         with self._parts.telemetry.operation("sweep"):
             await self._parts.receipts.erase_expired()
-            return await self._sweep(None) + await self._sweep((NAMESPACE,))
+            count = 0
+            for branch in (MAIN, *await live_ids(self._parts.store)):
+                count += await self._sweep(branch, None) + await self._sweep(branch, (NAMESPACE,))
+            return count
 
-    async def _sweep(self, namespaces: tuple[str, ...] | None) -> int:
-        everything = ReadPoint((BranchSpan(MAIN, POSITION_MAX),), None)
+    async def _sweep(self, branch: str, namespaces: tuple[str, ...] | None) -> int:
+        # What a branch inherits is forgotten where it was written, and is recalled nowhere meanwhile.
+        everything = ReadPoint((BranchSpan(branch, POSITION_MAX),), None)
         scan = Scan(
             read_point=everything,
             namespaces=namespaces,
@@ -69,13 +74,13 @@ class Sweeper:
         )
         count = 0
         async for batch in self._parts.store.scan(scan):
-            count += await self._forget(list(batch), everything)
+            count += await self._forget(list(batch), branch, everything)
         return count
 
-    async def _forget(self, expired: list[Version], point: ReadPoint) -> int:
+    async def _forget(self, expired: list[Version], branch: str, point: ReadPoint) -> int:
         commit = Commit(
-            puts=tuple(tombstone(version, branch=MAIN, note="expired") for version in expired),
-            preconditions=tuple(VersionIs(version.memory_id, version.ref) for version in expired),
+            puts=tuple(tombstone(version, branch=branch, note="expired") for version in expired),
+            preconditions=(*guards_of(branch), *(VersionIs(version.memory_id, version.ref) for version in expired)),
             read_point=point,
         )
         try:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from uuid_utils import uuid7
 
 from recollect.adapters.clock import POSITION_MAX, now_ms, position_at
+from recollect.adapters.filters import Equals, Not
 from recollect.adapters.port import (
     FULL,
     BranchSpan,
@@ -22,6 +23,7 @@ from recollect.adapters.port import (
     ProvenanceStorageAdapter,
     Put,
     ReadPoint,
+    Scan,
     VersionIs,
 )
 from recollect.adapters.versions import MAIN, Action, Provenance, Version, VersionRef
@@ -157,6 +159,18 @@ async def find(store: ProvenanceStorageAdapter, name: str, as_of: int = POSITION
     if version is not None:
         return Held(decode(version), version)
     return Held(BranchRecord(name=MAIN, id=MAIN, fork=1, protected=True), None) if name == MAIN else None
+
+
+async def live_ids(store: ProvenanceStorageAdapter) -> list[str]:
+    """Return the ids of all branches that are not deleted, but for `main`."""
+    scan = Scan(
+        read_point=ReadPoint.main(),
+        namespaces=(NAMESPACE,),
+        filter=Not(Equals(("tags",), DELETED_TAG)),
+        projection=FULL,
+    )
+    found = [decode(version).id async for batch in store.scan(scan) for version in batch]
+    return [branch for branch in found if branch != MAIN]
 
 
 def name_of_id(branch: str) -> str:

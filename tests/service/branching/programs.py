@@ -63,11 +63,11 @@ def _die_at(step: int) -> None:
 
     def fatal(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
-            for moment in ("before", "after"):
-                if next(steps) == step:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                if moment == "before":
-                    answer = function(*arguments, **named)
+            if next(steps) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            answer = function(*arguments, **named)
+            if next(steps) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
             return answer
 
         return call

@@ -298,6 +298,12 @@ class BranchMachine(RuleBasedStateMachine):
         return found
 
 
+class EdgeMachine(BranchMachine):
+    """The same on the embedded engine."""
+
+    scheme = "edge"
+
+
 FileBranches = pytest.mark.requirement("A7", "A8", "A9", "A10")(BranchMachine.TestCase)
 FileBranches.settings = settings(
     max_examples=25,
@@ -305,3 +311,5 @@ FileBranches.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+EdgeBranches = pytest.mark.requirement("A7", "A8", "A9", "A10")(EdgeMachine.TestCase)
+EdgeBranches.settings = settings(FileBranches.settings, max_examples=5, stateful_step_count=25)
