@@ -62,7 +62,6 @@ CLOSE_LIMIT_S = 120.0
 DEATHS_MAX = 5
 DEATHS_WITHIN_S = 60.0
 BACKOFF_S = 0.05
-TRIES = 3
 _T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
 
@@ -225,14 +224,14 @@ class EdgeAdapter(ProvenanceStorageAdapter):
         launching.reap()
 
     async def _ask(self, kind: Kind, body: bytes) -> bytes:
-        """Ask the engine, and a new one if its process ends meanwhile."""
+        """Ask the engine, and a new one if its process ends meanwhile: as often as a new one is started."""
         limit_s = None if kind is Kind.COMPACT else ANSWER_LIMIT_S
-        for _ in range(TRIES - 1):
+        while True:
+            connection = await self._live()
             try:
-                return await (await self._live()).ask(kind, body, limit_s)
+                return await connection.ask(kind, body, limit_s)
             except EngineLostError:
                 continue
-        return await (await self._live()).ask(kind, body, limit_s)
 
     async def _read(self, size_bytes: int, work: Callable[[], _T]) -> _T:
         return work() if size_bytes <= INLINE_BYTES_MAX else await asyncio.to_thread(work)
@@ -328,7 +327,7 @@ class EdgeAdapter(ProvenanceStorageAdapter):
 
     async def _batches(self, kind: Kind, body: bytes) -> AsyncGenerator[bytes, None]:
         """Yield the batches of a stream; begun again if the engine's process ends before the first."""
-        for attempt in range(TRIES):
+        while True:
             reading = (await self._live()).begin(kind, body)
             begun = False
             try:
@@ -336,7 +335,7 @@ class EdgeAdapter(ProvenanceStorageAdapter):
                     begun = True
                     yield batch
             except EngineLostError:
-                if begun or attempt == TRIES - 1:
+                if begun:
                     raise
             else:
                 return
