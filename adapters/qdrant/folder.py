@@ -13,6 +13,8 @@ FORMAT = 1
 STORE_FILE = "store.json"
 SHARD_FOLDER = "shard"
 NEW_SHARD_FOLDER = "shard.new"
+CURRENT_FILE = "current"
+"""Names the folder of the shard, once another one has taken the place of the first."""
 
 
 class StoreFile(Struct, frozen=True):
@@ -46,17 +48,42 @@ def read_profile(folder: Path) -> StoreProfile | None:
     return StoreProfile(found.model_id, found.dimension)
 
 
+def shard_in(folder: Path) -> Path:
+    """Return where the shard of the store in a folder lies.
+
+    Raises:
+        StoreDamagedError: It is written down, and cannot be read.
+    """
+    try:
+        name = (folder / CURRENT_FILE).read_text("ascii").strip()
+    except FileNotFoundError:
+        name = SHARD_FOLDER
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreDamagedError(
+            f"{folder / CURRENT_FILE} cannot be read ({error}); restore it from a backup", place=CURRENT_FILE
+        ) from error
+    return folder / name
+
+
+def write_current(shard: Path) -> None:
+    """Make a shard the store's: wholly or not at all, also if the power fails."""
+    _write(shard.parent / CURRENT_FILE, shard.name.encode("ascii"))
+
+
 def write_profile(folder: Path, profile: StoreProfile) -> None:
     """Write down the profile of a store: all of it or nothing, also if the power fails."""
     content = msgspec.json.encode(StoreFile(FORMAT, profile.model_id, profile.dimension))
-    path = folder / STORE_FILE
+    _write(folder / STORE_FILE, content)
+
+
+def _write(path: Path, content: bytes) -> None:
     temporary = path.with_suffix(".new")
     with temporary.open("wb") as file:
         file.write(content + b"\n")
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    sync_folder(folder)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -42,10 +42,11 @@ from recollect.adapters.qdrant.folder import (
     STORE_FILE,
     bytes_in,
     read_profile,
+    shard_in,
     sync_folder,
     write_profile,
 )
-from recollect.adapters.qdrant.mutations import Mutations
+from recollect.adapters.qdrant.mutations import Mutations, PointWrite
 from recollect.adapters.qdrant.planning import LINE_FIELDS, STORE_POINT, Erased, Facts, Lines, Plan
 from recollect.adapters.qdrant.points import point_id, read_versions, stored_of
 from recollect.adapters.qdrant.reading import SELECTED_MEMORIES, ShardReader
@@ -90,9 +91,10 @@ class ShardStore(ShardReader):
                 raise StoreUnavailableError(f"there is no store in {folder}; give a profile to create one")
             return cls(folder, profile, _create(folder, profile))
         cls.expect(folder, held, profile)
-        if not (folder / SHARD_FOLDER).is_dir():
-            raise StoreDamagedError(f"{folder / SHARD_FOLDER} is missing; restore it from a backup", place=SHARD_FOLDER)
-        return cls(folder, held, Engine.load(folder / SHARD_FOLDER, held.dimension))
+        shard = shard_in(folder)
+        if not shard.is_dir():
+            raise StoreDamagedError(f"{shard} is missing; restore it from a backup", place=shard.name)
+        return cls(folder, held, Engine.load(shard, held.dimension))
 
     @staticmethod
     def expect(folder: Path, held: StoreProfile, profile: StoreProfile | None) -> None:
@@ -202,6 +204,10 @@ class ShardStore(ShardReader):
             bytes_on_disk=bytes_in(self._folder),
         )
 
+    def points(self) -> int:
+        """Return how many points there are."""
+        return self._engine.points()
+
     def unindexed(self) -> int:
         """Return how many versions no index of vectors covers yet: a search looks at each of them."""
         return self._engine.unindexed_rows()
@@ -213,6 +219,10 @@ class ShardStore(ShardReader):
     def check(self) -> Iterator[CheckReport]:
         """Read every point, compare it with its checksums and neighbours, and yield what was found, batch by batch."""
         yield from scrub(self._engine.whole_points(BATCH_POINTS), self.profile.dimension, self.last_position)
+
+    def whole_points(self, batch_points: int) -> Iterator[list[PointWrite]]:
+        """Yield every point as a whole, in batches. Commits may come in between: what they write may be in or not."""
+        return self._engine.whole_points(batch_points)
 
     def copy_into(self, folder: Path) -> None:
         """Write every point into a new shard in a folder that is empty or missing, with no trace of what was erased."""

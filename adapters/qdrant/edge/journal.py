@@ -32,6 +32,10 @@ _ACKNOWLEDGED = struct.Struct("<QQI")
 _SUFFIX = ".journal"
 
 
+Place = tuple[int, int]
+"""A place in the journal: the number of a segment, and a byte in it."""
+
+
 class Record(Struct, frozen=True, eq=False):
     """One commit in the journal.
 
@@ -249,6 +253,32 @@ class Journal:
             if handle >= 0:
                 os.close(handle)
         self._handle = self._acknowledged = -1
+
+
+def records_after(folder: Path, place: Place) -> Iterator[tuple[Record, Place]]:
+    """Yield the records behind a place, each with its end, as far as they are whole now. The journal may be written to.
+
+    Args:
+        folder: The journal's.
+        place: The number of a segment and a byte in it; (number, 0) is its beginning.
+    """
+    number, offset = place
+    while True:
+        path, following = (folder / f"{at:016}{_SUFFIX}" for at in (number, number + 1))
+        # Asked first: once there is a next segment nothing is added to this one.
+        complete = following.exists()
+        with path.open("rb") as file:
+            segment = _segment_of(path, file.read(_SEGMENT_HEADER.size))
+            offset = max(offset, _SEGMENT_HEADER.size)
+            file.seek(offset)
+            content = file.read()
+        at = 0
+        while segment is not None and (found := _record_at(content, at, segment.salt)) is not None:
+            record, at, _ = found
+            yield record, (number, offset + at)
+        if not complete:
+            return
+        number, offset = number + 1, 0
 
 
 def _segment_of(path: Path, header: bytes) -> Segment | None:

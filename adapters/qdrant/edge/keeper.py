@@ -16,14 +16,13 @@ from msgspec import Struct
 from recollect.adapters.clock import next_position
 from recollect.adapters.errors import StorageError, StoreFullError, StoreUnavailableError
 from recollect.adapters.port import Commit, CommitReceipt, StoreProfile
-from recollect.adapters.qdrant.edge.journal import Journal, Record
-from recollect.adapters.qdrant.folder import NEW_SHARD_FOLDER, SHARD_FOLDER, STORE_FILE, sync_folder
+from recollect.adapters.qdrant.edge.journal import Journal, Place, Record, records_after
+from recollect.adapters.qdrant.folder import SHARD_FOLDER, STORE_FILE, shard_in, sync_folder, write_current
 from recollect.adapters.qdrant.mutations import decode_mutations, encode_mutations
 from recollect.adapters.qdrant.planning import Plan
 from recollect.adapters.qdrant.shard import ShardStore
 
 JOURNAL_FOLDER = "journal"
-OLD_SHARD_FOLDER = "shard.old"
 ERASED_FILE = "erased"
 """There while the store's files may hold something that was erased."""
 
@@ -45,6 +44,13 @@ class Waiting(Struct, frozen=True, eq=False):
     done: Callable[[CommitReceipt | StorageError], None]
 
 
+class Retired(Struct, frozen=True, eq=False):
+    """A shard in whose place another one is read now."""
+
+    store: ShardStore
+    path: Path
+
+
 class JournalFailedError(Exception):
     """It is unknown what of the journal is on disk: the process must end, and the next one reads what is there."""
 
@@ -55,14 +61,17 @@ class Keeper:
     Attributes:
         store: What is read.
         has_unflushed: Whether the shard was changed since it was flushed.
+        erased_since: Whether something was erased since a rebuild began.
     """
 
     def __init__(self, folder: Path, profile: StoreProfile | None) -> None:
         self._folder = folder
         self._tokens: OrderedDict[bytes, int] = OrderedDict()
-        _finish_switch(folder)
+        _remove_others(folder)
         self.store = ShardStore.open(folder, profile)
         self._journal = Journal(folder / JOURNAL_FOLDER)
+        self._kept_from: int | None = None
+        self.erased_since = False
         self.has_unflushed = False
         for record in self._journal.replay():
             self.store.apply(decode_mutations(record.content))
@@ -182,41 +191,70 @@ class Keeper:
         self._journal.begin_segment()
         self.store.flush()
         self.has_unflushed = False
-        self._journal.cut(before)
+        self._journal.cut(before if self._kept_from is None else min(before, self._kept_from))
 
-    def compact(self) -> None:
-        """Leave nothing of erased versions in any file: a new shard and a new journal hold what is there.
+    @property
+    def holds_erased(self) -> bool:
+        """Whether a file may still hold something that was erased."""
+        return (self._folder / ERASED_FILE).exists()
+
+    def forget_erased(self) -> None:
+        """Note that no shard holds anything erased any more, and begin the journal anew."""
+        self._journal.begin_segment()
+        self.store.flush()
+        self.has_unflushed = False
+        self._journal.cut(self._journal.newest_segment())
+        (self._folder / ERASED_FILE).unlink(missing_ok=True)
+        sync_folder(self._folder)
+
+    def begin_rebuild(self) -> tuple[Path, Place]:
+        """Prepare for another shard to be filled with what this one holds, and then with what the journal holds.
+
+        Returns:
+            Where it shall lie, and from where on the journal must be applied to it. Until `switch` or `give_up` the
+            journal is not cut behind that place.
 
         Raises:
-            StoreFullError: There is not enough space for a second shard.
+            StoreFullError: There is not enough space for another shard.
         """
-        erased = self._folder / ERASED_FILE
-        if not erased.exists():
-            return
         self._check_space(self.store.status().bytes_on_disk // SPACE_PER_BYTE)
-        new = self._folder / NEW_SHARD_FOLDER
-        try:
-            shutil.rmtree(new, ignore_errors=True)
-            self.store.copy_into(new)
-            self._switch()
-            self._journal.begin_segment()
-            self._journal.cut(self._journal.newest_segment())
-            erased.unlink()
-            sync_folder(self._folder)
-        except OSError as error:
-            raise _refusal(error) from error
+        self._journal.begin_segment()
+        self._kept_from = self._journal.newest_segment()
+        self.erased_since = False
+        current = shard_in(self._folder)
+        number = int(current.name.rpartition("-")[2]) if "-" in current.name else 0
+        new = self._folder / f"{SHARD_FOLDER}-{number + 1}"
+        shutil.rmtree(new, ignore_errors=True)
+        return new, (self._kept_from, 0)
 
-    def _switch(self) -> None:
-        """Put the new shard in the place of the old one."""
-        profile = self.store.profile
-        self.store.close()
-        (self._folder / SHARD_FOLDER).rename(self._folder / OLD_SHARD_FOLDER)
-        (self._folder / NEW_SHARD_FOLDER).rename(self._folder / SHARD_FOLDER)
+    def switch(self, new: Path, place: Place) -> Retired:
+        """Read from another shard, which holds everything up to a place in the journal, from now on.
+
+        Returns:
+            The shard that was read before. It may be read on, and must be removed then.
+        """
+        old, path = self.store, shard_in(self._folder)
+        write_current(new)
+        self.store = ShardStore.open(self._folder, old.profile)
+        for record, _ in records_after(self._folder / JOURNAL_FOLDER, place):
+            self.store.apply(decode_mutations(record.content))
+        self.has_unflushed = True
+        self._kept_from = None
+        return Retired(old, path)
+
+    def give_up(self, new: Path) -> None:
+        """Drop a shard that was begun."""
+        self._kept_from = None
+        shutil.rmtree(new, ignore_errors=True)
+
+    def remove(self, retired: Retired) -> None:
+        """Close a shard that is not read any more and remove it."""
+        retired.store.close()
+        shutil.rmtree(retired.path, ignore_errors=True)
         sync_folder(self._folder)
-        shutil.rmtree(self._folder / OLD_SHARD_FOLDER)
-        self.store = ShardStore.open(self._folder, profile)
 
     def _mark_erased(self) -> None:
+        self.erased_since = True
         path = self._folder / ERASED_FILE
         if not path.exists():
             path.touch(mode=0o600)
@@ -231,17 +269,14 @@ class Keeper:
         self._journal.close()
 
 
-def _finish_switch(folder: Path) -> None:
-    """Finish or undo a switch of shards that was cut off."""
-    old, shard, new = folder / OLD_SHARD_FOLDER, folder / SHARD_FOLDER, folder / NEW_SHARD_FOLDER
-    if old.is_dir():
-        if shard.is_dir():
-            shutil.rmtree(old)
-        else:
-            old.rename(shard)
-            sync_folder(folder)
-    if (folder / STORE_FILE).exists():
-        shutil.rmtree(new, ignore_errors=True)
+def _remove_others(folder: Path) -> None:
+    """Remove shards that were never finished, or left behind."""
+    if not (folder / STORE_FILE).exists():
+        return
+    current = shard_in(folder)
+    for path in folder.glob(f"{SHARD_FOLDER}*"):
+        if path.is_dir() and path != current and current.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _refusal(error: Exception) -> StorageError:

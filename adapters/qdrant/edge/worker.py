@@ -15,118 +15,31 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from recollect.adapters.errors import StorageError, StoreUnavailableError
-from recollect.adapters.port import CheckReport, CommitReceipt, Scan, SimilarityQuery
+from recollect.adapters.port import CommitReceipt, Scan, SimilarityQuery
 from recollect.adapters.qdrant.edge import wire
 from recollect.adapters.qdrant.edge.keeper import JournalFailedError, Keeper, Waiting
 from recollect.adapters.qdrant.edge.places import SOCKET_FILE, listen
-from recollect.adapters.qdrant.edge.protocol import STREAM_CREDIT, STREAMS, Frame, FrameReader, Kind, frame
+from recollect.adapters.qdrant.edge.protocol import STREAMS, Frame, Kind
+from recollect.adapters.qdrant.edge.serving import Client, Stream
+from recollect.adapters.qdrant.edge.upkeep import Upkeep
 from recollect.adapters.qdrant.shard import ShardStore
 
-READ_BYTES = 2**18
 UNSENT_BYTES_MAX = 2**22
 """A connection that has not taken so much gets no further batch."""
 
 READS_A_TURN = 64
 """How many short reads are done before streams get a turn."""
 
-FLUSH_BYTES = 32 * 2**20
-"""The shard is flushed when the journal has grown by so much, whoever waits."""
-
+SOON_S = 0.01
 IDLE_S = 1.0
-"""The shard is flushed when nothing was asked for so long."""
-
-
-RETRY_FLUSH_S = 30.0
-
-
-class Stream:
-    """A read that is answered in batches, as far as its reader gives credit."""
-
-    def __init__(self, make: Callable[[], Iterator[Any]], batch_size: int, limit: int | None) -> None:
-        self._make = make
-        self._batches: Iterator[Any] | None = None
-        self._batch_size = batch_size
-        self._left = limit
-        self.credit = STREAM_CREDIT
-
-    def turn(self) -> tuple[Kind, bytes]:
-        """Return the next batch and whether it is the last, or that there is none."""
-        if self._batches is None:
-            self._batches = self._make()
-        batch = next(self._batches, None)
-        if batch is None:
-            return Kind.END, b""
-        self.credit -= 1
-        last = False
-        if not isinstance(batch, CheckReport):
-            if self._left is not None:
-                self._left -= len(batch)
-            last = len(batch) < self._batch_size or self._left == 0
-        return Kind.LAST if last else Kind.BATCH, wire.encode(batch)
-
-
-class Client:
-    """One connection, with what was asked over it and not answered yet."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        connection.setblocking(False)
-        self.connection = connection
-        self.reader = FrameReader()
-        self.unsent = bytearray()
-        self.asked: deque[Frame] = deque()
-        self.streams: dict[int, Stream] = {}
-        self.gone = False
-
-    def send(self, kind: Kind, request: int, body: bytes = b"") -> None:
-        """Send a frame, now as far as the other side takes it."""
-        if self.gone:
-            return
-        self.unsent += frame(kind, request, body)
-        self.push()
-
-    def push(self) -> None:
-        """Send what is left."""
-        try:
-            while self.unsent:
-                sent = self.connection.send(memoryview(self.unsent)[:READ_BYTES])
-                del self.unsent[:sent]
-        except BlockingIOError:
-            return
-        except OSError:
-            self.gone = True
-
-    def take(self) -> None:
-        """Read what came; frames wait in `asked`."""
-        try:
-            while content := self.connection.recv(READ_BYTES):
-                for asked in self.reader.feed(content):
-                    self._sort(asked)
-                if len(content) < READ_BYTES:
-                    return
-        except BlockingIOError:
-            return
-        except (OSError, StorageError, ValueError):
-            pass
-        self.gone = True
-
-    def _sort(self, asked: Frame) -> None:
-        kind, request, body = asked
-        if kind is Kind.CREDIT:
-            stream = self.streams.get(request)
-            if stream is not None:
-                stream.credit += 1
-        elif kind is Kind.CANCEL:
-            self.streams.pop(request, None)
-            self.asked = deque(other for other in self.asked if other[1] != request)
-        else:
-            self.asked.append((kind, request, body))
+"""When nothing was asked for so long, there is time for upkeep."""
 
 
 class Worker:
@@ -142,7 +55,7 @@ class Worker:
         self._closing: tuple[Client, int] | None = None
         self._stopped = False
         self._busy_at = time.monotonic()
-        self._flush_from = 0.0
+        self._upkeep: Upkeep | None = None
         self._turns: deque[tuple[Client, int]] = deque()
 
     # --- The loop ---
@@ -160,7 +73,7 @@ class Worker:
             self._commits()
             self._reads()
             self._streams()
-            self._upkeep()
+            self._tidy()
             for client in [client for client in self._clients if client.gone]:
                 self._leave(client)
         self._end()
@@ -170,8 +83,7 @@ class Worker:
 
     def _wait(self) -> None:
         """Read what came. It waits only if there is nothing to do."""
-        work = any(client.asked for client in self._clients) or self._ready() is not None
-        for key, events in self._selector.select(0 if work else IDLE_S):
+        for key, events in self._selector.select(self._patience_s()):
             if key.fileobj is self._listener:
                 self._welcome()
             elif isinstance(key.data, Client):
@@ -179,15 +91,23 @@ class Worker:
                     key.data.take()
                 if events & selectors.EVENT_WRITE:
                     key.data.push()
-                self._busy_at = time.monotonic()
-        for client in self._clients:
-            self._listen_to(client)
+                if key.data in self._clients:
+                    self._busy_at = time.monotonic()
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.data, Client) and not key.data.gone:
+                events = selectors.EVENT_READ | (selectors.EVENT_WRITE if key.data.unsent else 0)
+                if key.events != events:
+                    self._selector.modify(key.fileobj, events, key.data)
 
-    def _listen_to(self, client: Client) -> None:
-        if not client.gone:
-            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unsent else 0)
-            if self._selector.get_key(client.connection).events != events:
-                self._selector.modify(client.connection, events, client)
+    def _patience_s(self) -> float:
+        """Return how long to wait for the next request."""
+        if any(client.asked for client in self._clients) or self._ready() is not None:
+            return 0.0
+        if self._upkeep is None:
+            return IDLE_S
+        if self._upkeep.has_work:
+            return 0.0
+        return SOON_S if self._upkeep.is_waiting else IDLE_S
 
     def _welcome(self) -> None:
         assert self._listener is not None  # noqa: S101 - it was just heard
@@ -203,6 +123,8 @@ class Worker:
 
     def _end(self) -> None:
         """Put everything on disk, say so, and let go of the folder."""
+        if self._upkeep is not None:
+            self._upkeep.end()
         if self._keeper is not None:
             self._keeper.close()
         if self._listener is not None:
@@ -240,6 +162,8 @@ class Worker:
                         self._turns.append((client, request))
                     elif kind is Kind.CLOSE:
                         self._close(client, request)
+                    elif kind is Kind.COMPACT:
+                        self._compact(client, request)
                     else:
                         client.send(Kind.ANSWER, request, wire.encode(self._answer(kind, body)))
                 except StorageError as error:
@@ -257,17 +181,16 @@ class Worker:
                 count = wire.decode(body, wire.Count)
                 return keeper.store.count(count.read_point, count.namespaces, count.matching)
             case Kind.STATUS:
-                return keeper.store.status()
+                return self._upkeep.status() if self._upkeep is not None else None
             case Kind.FLUSH:
                 return keeper.sync()
-            case Kind.COMPACT:
-                return keeper.compact()
         raise StoreUnavailableError(f"the engine's process does not know the request {kind!r}")
 
     def _open(self, body: bytes) -> Any:
         profile = wire.decode(body, wire.Open).profile
         if self._keeper is None:
             self._keeper = Keeper(self._folder, profile)
+            self._upkeep = Upkeep(self._folder, self._keeper, self._selector)
             self._listener = listen(self._folder)
             self._selector.register(self._listener, selectors.EVENT_READ)
         held = self._keeper.store.profile
@@ -283,14 +206,14 @@ class Worker:
         store = self._opened().store
         if kind is Kind.SCAN:
             scan = wire.decode(body, Scan)
-            return Stream(lambda: store.scan(scan), scan.batch_size, scan.limit)
+            return Stream(store, lambda: store.scan(scan), scan.batch_size, scan.limit)
         if kind is Kind.SIMILAR:
             query = wire.decode(body, SimilarityQuery)
-            return Stream(lambda: store.find_similar(query), query.batch_size, query.limit)
+            return Stream(store, lambda: store.find_similar(query), query.batch_size, query.limit)
         if kind is Kind.CHECK:
-            return Stream(store.check, 0, None)
+            return Stream(store, store.check, 0, None)
         asked = wire.decode(body, wire.History)
-        return Stream(lambda: store.history(asked.memory_id, asked.read_point, asked.projection), 0, None)
+        return Stream(store, lambda: store.history(asked.memory_id, asked.read_point, asked.projection), 0, None)
 
     def _ready(self) -> tuple[Client, int, Stream] | None:
         """Return a stream that may send a batch: each in turn. Those that ended leave the row."""
@@ -329,20 +252,21 @@ class Worker:
         self._closing = (client, request)
         self._stopped = True
 
-    def _upkeep(self) -> None:
-        keeper = self._keeper
-        if keeper is None:
-            return
-        idle = time.monotonic() - self._busy_at >= IDLE_S
-        if time.monotonic() >= self._flush_from and (
-            keeper.unflushed_bytes > FLUSH_BYTES or (idle and keeper.has_unflushed)
-        ):
-            try:
-                keeper.flush()
-            except OSError as error:
-                # The journal holds everything. A full disk must not keep anyone from reading.
-                self._flush_from = time.monotonic() + RETRY_FLUSH_S
-                print(f"recollect: the shard in {self._folder} was not flushed: {error}", file=sys.stderr, flush=True)  # noqa: T201
+    def _tidy(self) -> None:
+        if self._upkeep is not None:
+            streams = [stream for client in self._clients for stream in client.streams.values()]
+            self._upkeep.turn(streams, idle=time.monotonic() - self._busy_at >= IDLE_S)
+
+    def _compact(self, client: Client, request: int) -> None:
+        def done(error: StorageError | None) -> None:
+            if error is None:
+                client.send(Kind.ANSWER, request, wire.encode(None))
+            else:
+                client.send(Kind.ERROR, request, wire.encode(wire.failure_of(error)))
+
+        if self._upkeep is None:
+            raise StoreUnavailableError("the store is not open in this process")
+        self._upkeep.compact(done)
 
 
 def _answering(client: Client, request: int) -> Callable[[CommitReceipt | StorageError], None]:
