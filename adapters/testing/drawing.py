@@ -167,7 +167,8 @@ def _a_put(data: st.DataObject, both: SideBySide, branch: str) -> Put:
     if seen is not None and kind == "forget":
         put = tombstone_of(seen, branch=branch)
         return replace(put, version=replace(put.version, number=number))
-    changed = replace(_first_of(both, name), **_consistent(fields), number=number)
+    # The first version may be a stub by now, which the change is not.
+    changed = replace(_first_of(both, name), **_consistent(fields), number=number, forgotten=False)
     return Put(changed, supersedes=seen.ref if seen else None)
 
 
