@@ -14,6 +14,7 @@ from recollect.service.requests import (
     SearchRequest,
 )
 from recollect.service.settings import Settings
+from recollect.service.wrapping import ProvenanceMemoryService
 
 __all__ = [
     "ListRequest",
@@ -21,6 +22,7 @@ __all__ = [
     "MemoryService",
     "NewMemory",
     "ProvenanceInput",
+    "ProvenanceMemoryService",
     "ReadOptions",
     "Revision",
     "SearchRequest",
