@@ -124,7 +124,8 @@ class BranchOutput:
         if merged.settled:
             self._output.note(f"both had changed {merged.settled:,}, settled by the strategy {merged.strategy}")
         if merged.conflicts:
-            self._output.note(f"{merged.conflicts:,} conflicts: recollect conflicts list --target {merged.target}")
+            listing = f"recollect conflicts list --target {merged.target}"
+            self._output.note(f"conflicts to be settled: {merged.conflicts:,} ({listing})")
         if merged.conflict_branch:
             self._output.note(f"what {merged.source} says of them is on the branch {merged.conflict_branch}")
 

@@ -74,6 +74,10 @@ async def import_from(
             show_default=False,
         ),
     ] = None,
+    branch: Annotated[
+        str | None,
+        typer.Option("--branch", help="The branch to store them on; as each line says, or main.", show_default=False),
+    ] = None,
     tag: Annotated[
         list[str] | None, typer.Option("--tag", help="A tag for each memory; may be repeated.", show_default=False)
     ] = None,
@@ -88,19 +92,22 @@ async def import_from(
     total = await asyncio.to_thread(importer.count)
     async with session.backend() as backend:
         with progress_bar(session.output, f"importing {importer.what}", total) as advance:
-            report = await import_records(backend, importer, advance)
+            report = await import_records(backend, importer, advance, branch)
     session.output.import_report(report)
     if report.refused:
         raise typer.Exit(ExitCode.FAILED)
 
 
-async def import_records(backend: Backend, importer: Importer, advance: Advance) -> ImportReport:
+async def import_records(
+    backend: Backend, importer: Importer, advance: Advance, branch: str | None = None
+) -> ImportReport:
     """Store what an importer reads, a chunk at a time; the next chunk is read while one is stored.
 
     Args:
         backend: Where to store.
         importer: What to read; its records that cannot be read are counted as refused.
         advance: Told how many records are done.
+        branch: The branch to store on; None as each record says.
 
     Returns:
         What became of the records; its problems name each record's place.
@@ -111,7 +118,7 @@ async def import_records(backend: Backend, importer: Importer, advance: Advance)
         try:
             while (chunk := await reading) is not None:
                 reading = asyncio.create_task(asyncio.to_thread(next, chunks, None))
-                await _store(backend, chunk, tally)
+                await _store(backend, chunk, tally, branch)
                 advance(len(chunk))
         finally:
             # A generator cannot be closed while a thread is inside of it.
@@ -119,13 +126,16 @@ async def import_records(backend: Backend, importer: Importer, advance: Advance)
     return tally.report()
 
 
-async def _store(backend: Backend, chunk: Sequence[Record], tally: "_Tally") -> None:
+async def _store(backend: Backend, chunk: Sequence[Record], tally: "_Tally", branch: str | None) -> None:
     good = [record for record in chunk if record.memory is not None]
     for record in chunk:
         if record.problem is not None:
             tally.refuse(record.problem)
     if good:
-        report = await backend.import_memories([record.memory for record in good if record.memory is not None])
+        memories = [record.memory for record in good if record.memory is not None]
+        if branch is not None:
+            memories = [memory.model_copy(update={"branch": branch}) for memory in memories]
+        report = await backend.import_memories(memories)
         tally.add(report, good)
 
 

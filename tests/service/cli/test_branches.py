@@ -81,3 +81,12 @@ def test_a_protected_branch_is_not_deleted(cli: Any, namespace: str) -> None:
 def test_settling_names_one_conflict_or_all(cli: Any) -> None:
     cli.run("conflicts", "resolve", "--take", "ours", exit_code=2)
     assert cli.json("conflicts", "resolve", "--all", "--take", "ours", "--target", "no-such-branch")["resolved"] == []
+
+
+def test_an_import_goes_to_the_branch_that_is_named(cli: Any, namespace: str) -> None:
+    draft = _name(namespace, "draft")
+    cli.run("branch", "create", draft)
+    lines = f'{{"content": "imported {namespace}", "namespace": "{namespace}"}}\n'
+    assert cli.json("import", "-", "--branch", draft, input_=lines)["created"] == 1
+    assert _said(cli, namespace, "--branch", draft) == [f"imported {namespace}"]
+    assert _said(cli, namespace) == []
