@@ -16,5 +16,6 @@ SYSTEM_NAMESPACES: Final = (
     "_quarantine",
     "_receipts",
     "_relations",
+    "_squashes",
     "_tags",
 )

@@ -7,7 +7,6 @@ import typer
 from rich.text import Text
 
 from recollect.service.cli.command import Session, command
-from recollect.service.cli.printing import printable
 from recollect.service.cli.progress import Advance, progress_bar
 from recollect.service.migration.answers import MigrationReport
 from recollect.service.migration.running import migrate_store as migrate
@@ -49,10 +48,14 @@ def _print(session: Session, report: MigrationReport) -> None:
     show = session.output.people.print
     if report.copied is not None:
         held = " more" if report.copied.resumed_at else ""
-        show(Text(printable(f"copied{held}: {report.copied.versions:,} versions in {report.copied.commits:,} commits")))
+        show(Text(f"copied{held}: {_counted(report.copied.versions, report.copied.commits)}"))
     compared = report.compared
-    held_by_both = f"  {compared.versions:,} versions in {compared.commits:,} commits on both sides"
+    held_by_both = f"  {_counted(compared.versions, compared.commits)} on both sides"
     show(Text.assemble(("the same", "bold green"), held_by_both))
     show(Text(f"SHA-256   {compared.checksum}", style="dim"), soft_wrap=True)
     if compared.target_is_ahead:
         show(Text("The target has been written to since; that was not compared."))
+
+
+def _counted(versions: int, commits: int) -> str:
+    return f"{versions:,} version{'s' * (versions != 1)} in {commits:,} commit{'s' * (commits != 1)}"
