@@ -6,7 +6,7 @@ import httpx
 import pytest
 from prov.model import ProvDocument
 
-from tests.service.http.conftest import remembered
+from tests.service.http.conftest import Connect, MakeService, remembered
 
 
 async def get(client: httpx.AsyncClient, path: str, **query: Any) -> Any:
@@ -103,3 +103,14 @@ async def test_insights_are_drawn_once(client: httpx.AsyncClient, way: str) -> N
     assert (await client.post(f"/v1/{way}", json=body)).status_code == 200
     edges = (await get(client, f"memories/{first.json()['id']}/lineage"))["edges"]
     assert {edge["parent"] for edge in edges} >= {f"{root}@1", f"{leaf}@1"}
+
+
+@pytest.mark.requirement("A14")
+async def test_what_retention_dropped_is_told(make_service: MakeService, connect: Connect) -> None:
+    service = await make_service(provenance_retention=("*=count:1",))
+    client = await connect(service)
+    root, _ = await chain(client)
+    await client.patch(f"/v1/memories/{root}", json={"content": "Root. It fell."})
+    await service.retention.squash()
+    (squash,) = (await get(client, f"memories/{root}/squashes"))["items"]
+    assert (squash["versions"], squash["count"], len(squash["digest"])) == ([1], 1, 64)
