@@ -15,6 +15,7 @@ from recollect.service.answers import (
 )
 from recollect.service.cli.branch_backend import BranchBackend
 from recollect.service.cli.provenance_backend import ProvenanceBackend
+from recollect.service.cli.safety_backend import SafetyBackend
 from recollect.service.requests import (
     ListRequest,
     NewMemory,
@@ -36,6 +37,11 @@ class Backend(Protocol):
     @property
     def provenance(self) -> ProvenanceBackend:
         """The operations about where memories come from."""
+        ...
+
+    @property
+    def safety(self) -> SafetyBackend:
+        """The operations that erase and quarantine."""
         ...
 
     async def remember(self, memory: NewMemory, *, idempotency_key: str | None = None) -> Remembered:

@@ -14,6 +14,7 @@ from recollect.service.answers import (
 )
 from recollect.service.cli.configuration import load_settings
 from recollect.service.cli.provenance_backend import LocalProvenance, ProvenanceBackend
+from recollect.service.cli.safety_backend import LocalSafety, SafetyBackend
 from recollect.service.logs import configure_logs
 from recollect.service.memory_service import MemoryService, create_memory_service
 from recollect.service.requests import (
@@ -54,6 +55,7 @@ class LocalBackend:
         self._service = service
         self.branches = service.branches
         self.provenance: ProvenanceBackend = LocalProvenance(service)
+        self.safety: SafetyBackend = LocalSafety(service)
 
     async def remember(self, memory: NewMemory, *, idempotency_key: str | None = None) -> Remembered:
         """Store a memory."""

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from recollect.service.cli import branches, maintenance, migration, provenance, reading, serve, transfer, writing
+from recollect.service.cli import (
+    branches,
+    maintenance,
+    migration,
+    provenance,
+    reading,
+    safety,
+    serve,
+    transfer,
+    writing,
+)
 from recollect.service.cli.exits import EPILOG
 
 app = typer.Typer(
@@ -35,7 +45,7 @@ def recollect(
     """Memory for agents and applications that can always say where it came from."""
 
 
-for group in (serve, writing, reading, provenance, branches, transfer, maintenance, migration):
+for group in (serve, writing, reading, provenance, branches, safety, transfer, maintenance, migration):
     group.register(app)
 
 

@@ -23,6 +23,7 @@ from recollect.service.answers import (
 from recollect.service.cli.branch_backend import RemoteBranches
 from recollect.service.cli.exits import CommandError, usage_error
 from recollect.service.cli.provenance_backend import ProvenanceBackend, RemoteProvenance
+from recollect.service.cli.safety_backend import RemoteSafety, SafetyBackend
 from recollect.service.requests import (
     ListRequest,
     NewMemory,
@@ -78,6 +79,7 @@ class RemoteBackend:
         self._client = client
         self.branches = RemoteBranches(self._ask, self._stream)
         self.provenance: ProvenanceBackend = RemoteProvenance(self._ask, self._fetch, self._stream)
+        self.safety: SafetyBackend = RemoteSafety(self._ask)
 
     async def remember(self, memory: NewMemory, *, idempotency_key: str | None = None) -> Remembered:
         """Store a memory."""

@@ -26,6 +26,7 @@ HEAVY = {"torch", "openvino", "transformers", "sentence_transformers", "fastapi"
 COMMANDS = (
     "serve", "remember", "revise", "forget", "recall", "get", "history", "list", "status", "import", "export", "fsck",
     "why", "lineage", "blame", "receipts", "connect", "relations", "disconnect", "crystallize", "synthesize",
+    "erase", "erasures", "trace", "quarantine", "quarantines", "release",
 )  # fmt: skip
 
 
