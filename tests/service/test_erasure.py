@@ -28,13 +28,19 @@ async def store(memory: MemoryService, content: str, **provenance: object) -> st
 
 
 def files_that_hold(storage: str, *wanted: bytes) -> list[str]:
-    folder = Path(storage.removeprefix("file:"))
+    folder = Path(storage.partition(":")[2])
     paths = [path for path in folder.rglob("*") if path.is_file()]
     assert paths
     return [path.name for path in paths if any(part in path.read_bytes() for part in wanted)]
 
 
+@pytest.fixture
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return f"{getattr(request, 'param', 'file')}:{tmp_path / 'store'}"
+
+
 @pytest.mark.requirement("A1")
+@pytest.mark.parametrize("storage", ["file", "edge"], indirect=True)
 async def test_nothing_of_an_erased_memory_is_left_in_any_file_of_the_store(
     memory: MemoryService, storage: str
 ) -> None:
