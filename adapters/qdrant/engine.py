@@ -252,7 +252,7 @@ class Engine:
         return _translated(lambda: self._shard.count(request))
 
     def nearest(
-        self, query: "Nearest", condition: Condition, *, limit: int, exact: bool, parts: Parts | None
+        self, query: "Nearest", condition: Condition, limit: int, parts: Parts, *, exact: bool
     ) -> list[tuple[Found, float]]:
         """Return the points nearest to a query with the engine's scores, best first.
 
@@ -260,19 +260,33 @@ class Engine:
             query: What to look for.
             condition: What a point must fulfil.
             limit: At most so many.
-            exact: Whether to look at every point, also where an index would do.
-            parts: What to load of them; None loads nothing but the ids.
+            parts: What to load of them.
+            exact: Whether to miss none, which takes a look at each; an index may miss some.
         """
         request = edge.QueryRequest(
             limit=limit,
             query=edge.Query.Nearest(query.vector, using=query.using),
             filter=edge_filter(condition),
             params=edge.SearchParams(exact=True) if exact else None,
-            with_payload=False if parts is None else _payload(parts),
-            with_vector=False if parts is None else _vectors(parts),
+            with_payload=_payload(parts),
+            with_vector=_vectors(parts),
         )
-        points = _translated(lambda: self._shard.query(request))
-        return [(_found(point), point.score) for point in points]
+        return [(_found(point), point.score) for point in _translated(partial(self._shard.query, request))]
+
+    def all_nearest(self, query: "Nearest", condition: Condition) -> list[tuple[object, float]]:
+        """Return the ids of all points that fulfil a condition, as text is made of them, with the engine's scores.
+
+        They come best first, and none is missed.
+        """
+        request = edge.QueryRequest(
+            limit=max(1, self.points()),
+            query=edge.Query.Nearest(query.vector, using=query.using),
+            filter=edge_filter(condition),
+            params=edge.SearchParams(exact=True),
+            with_payload=False,
+            with_vector=False,
+        )
+        return [(point.id, point.score) for point in _translated(partial(self._shard.query, request))]
 
 
 class Nearest(Struct, frozen=True, eq=False):

@@ -7,6 +7,7 @@ from what is stored, rounded, and given out once nothing behind it can come befo
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from operator import itemgetter
 
 import numpy as np
 from msgspec import Struct
@@ -28,6 +29,9 @@ GROWTH = 8
 
 PREFETCH_POINTS_MAX = 1_024
 """A longer list of candidates is read as ids, and loaded part by part."""
+
+FIRST_POINTS = 256
+"""How many candidates are loaded at once of a ranking that goes on to the end, so that its best come soon."""
 
 LOAD_POINTS = 256
 ROUNDING = 4e-6
@@ -86,22 +90,23 @@ class Ranking:
     ) -> Iterator[tuple[list[Found], float | None]]:
         """Yield candidates once each, with the score that none of those still to come exceeds; None at the end."""
         seen: set[str] = set()
-        limit, selection = (wanted or 0) + MARGIN_POINTS, now
-        while wanted is not None and limit <= PREFETCH_POINTS_MAX:
-            ranked, bound = self._ask(selection, limit, exact=False, parts=self._parts)
+        limit, selection = FIRST_POINTS if wanted is None else wanted + MARGIN_POINTS, now
+        while limit <= PREFETCH_POINTS_MAX:
+            # What an index misses would come out of place in a ranking that goes on to the end.
+            ranked, bound = self._ask(selection, limit, exact=wanted is None)
             yield self._wanted([found for found, _ in ranked if found.point_id not in seen], selection), bound
             if bound is None:
                 return
             seen.update(found.point_id for found, _ in ranked)
-            limit, selection = limit * GROWTH, later
-        ranked, _ = self._ask(selection, max(1, self._engine.points()), exact=True, parts=None)
-        left = [(found.point_id, score) for found, score in ranked if found.point_id not in seen]
-        for start in range(0, len(left), LOAD_POINTS):
-            part = left[start : start + LOAD_POINTS]
-            after = left[start + LOAD_POINTS : start + LOAD_POINTS + 1]
-            loaded = self._engine.retrieve([identity for identity, _ in part], self._parts)
-            candidates = [loaded[identity] for identity, _ in part if identity in loaded]
-            yield self._wanted(candidates, later), _bound(after[0][1]) if after else None
+            limit, selection = PREFETCH_POINTS_MAX + 1 if wanted is None else limit * GROWTH, later
+        everything = self._ask_for_all(selection)
+        for start in range(0, len(everything), LOAD_POINTS):
+            part = [str(identity) for identity, _ in everything[start : start + LOAD_POINTS]]
+            after = everything[start + LOAD_POINTS : start + LOAD_POINTS + 1]
+            left = [identity for identity in part if identity not in seen]
+            loaded = self._engine.retrieve(left, self._parts) if left else {}
+            candidates = [loaded[identity] for identity in left if identity in loaded]
+            yield self._wanted(candidates, selection), _bound(after[0][1]) if after else None
         yield [], None
 
     def _wanted(self, candidates: list[Found], selection: Selection) -> list[Found]:
@@ -112,25 +117,31 @@ class Ranking:
         versions = read_versions([found.stored(Parts(content=True)) for found in there], 1)
         return [found for found, version in zip(there, versions, strict=True) if selection.admits(version)]
 
-    def _ask(
-        self, selection: Selection, limit: int, *, exact: bool, parts: Parts | None
-    ) -> tuple[list[tuple[Found, float]], float | None]:
-        """Return candidates, best first, and the score that what was left out does not exceed; None if nothing was."""
+    def _ask(self, selection: Selection, limit: int, *, exact: bool) -> tuple[list[tuple[Found, float]], float | None]:
+        """Return candidates, and the score that what was left out does not exceed; None if nothing was left out."""
         ranked: list[tuple[Found, float]] = []
         bounds: list[float] = []
-        for query, also in self._queries:
-            condition = selection.condition if also is None else All((selection.condition, also))
-            part = self._engine.nearest(query, condition, limit=limit, exact=exact, parts=parts)
+        for query, condition in self._asked(selection):
+            part = self._engine.nearest(query, condition, limit, self._parts, exact=exact)
             if len(part) == limit:
                 bounds.append(_bound(part[-1][1]))
             ranked += part
-        if len(self._queries) > 1:
-            ranked.sort(key=_descending)
         return ranked, max(bounds, default=None)
 
+    def _ask_for_all(self, selection: Selection) -> list[tuple[object, float]]:
+        """Return the ids of all candidates with the engine's scores, best first."""
+        ranked = [
+            candidate
+            for query, condition in self._asked(selection)
+            for candidate in self._engine.all_nearest(query, condition)
+        ]
+        if len(self._queries) > 1:
+            ranked.sort(key=itemgetter(1), reverse=True)
+        return ranked
 
-def _descending(candidate: tuple[Found, float]) -> float:
-    return -candidate[1]
+    def _asked(self, selection: Selection) -> Iterator[tuple[Nearest, Condition]]:
+        for query, also in self._queries:
+            yield query, selection.condition if also is None else All((selection.condition, also))
 
 
 def _bound(score: float) -> float:
