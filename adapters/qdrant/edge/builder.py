@@ -30,10 +30,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 def build(shard: Path, dimension: int, journal: Path, segment: int, connection: socket.socket) -> None:
-    """Fill a shard from a connection and the journal, and say up to where the journal is in it."""
+    """Fill a shard from a connection and the journal.
+
+    Sends up to where the journal is in it, and how many rows no index took: too few of a kind, or of several windows.
+    """
     engine = Engine.create(shard, dimension)
     _receive(engine, connection)
     engine.optimize()
+    unindexed = engine.unindexed_rows()
     place: Place = (segment, 0)
     for _ in range(ROUNDS_MAX):
         commits = 0
@@ -44,7 +48,7 @@ def build(shard: Path, dimension: int, journal: Path, segment: int, connection: 
         if commits <= REST_COMMITS_MAX:
             break
     engine.close()
-    connection.sendall(frame(Kind.ANSWER, 0, wire.encode(place)))
+    connection.sendall(frame(Kind.ANSWER, 0, wire.encode((*place, unindexed))))
 
 
 def _receive(engine: Engine, connection: socket.socket) -> None:

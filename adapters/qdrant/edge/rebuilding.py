@@ -21,10 +21,12 @@ class Rebuild:
         new: Where the new shard lies.
         link: The connection with the builder.
         place: The number of a segment and a byte in it; set when the builder has finished.
+        left_unindexed: How many rows its index left out. What it took from the journal came after, and is not counted.
     """
 
     def __init__(self, folder: Path, keeper: Keeper) -> None:
         self.new, (segment, _) = keeper.begin_rebuild()
+        self.left_unindexed = 0
         self.place: tuple[int, int] | None = None
         self._points = keeper.store.whole_points(BATCH_POINTS)
         self._all_sent = False
@@ -48,7 +50,7 @@ class Rebuild:
         """Send some points, if the builder takes them, and look whether it has finished."""
         while self.link.asked:
             _, _, body = self.link.asked.popleft()
-            segment, byte = wire.decode(body, list[int])
+            segment, byte, self.left_unindexed = wire.decode(body, list[int])
             self.place = segment, byte
         if self.may_send:
             points = next(self._points, None)

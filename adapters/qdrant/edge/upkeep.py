@@ -55,7 +55,6 @@ class Upkeep:
         self._write_back: Thread | None = None
         self._not_before = 0.0
         self._look_at = 0.0
-        self._unindexed = 0
         self._unindexed_after_build = 0
 
     @property
@@ -162,7 +161,7 @@ class Upkeep:
             rebuild.end()
             retired = self._keeper.switch(rebuild.new, rebuild.place)
             self._retired.append((retired, time.monotonic() + RETIRE_LIMIT_S))
-            self._unindexed_after_build = self._keeper.store.unindexed()
+            self._unindexed_after_build = rebuild.left_unindexed
         elif rebuild.link.gone:
             status = self._give_up(rebuild)
             raise StoreUnavailableError(f"the process that builds an index has ended (status {status})")
