@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, S
 from dataclasses import dataclass
 from typing import TypeVar
 
-from recollect.adapters.errors import StoreClosedError, StoreUnavailableError
+from recollect.adapters.clock import POSITION_MAX
+from recollect.adapters.errors import InvalidRequestError, StoreClosedError, StoreUnavailableError
 from recollect.adapters.filters import Filter
 from recollect.adapters.port import (
     SUMMARY,
@@ -22,16 +23,17 @@ from recollect.adapters.port import (
     StoreProfile,
     StoreStatus,
 )
-from recollect.adapters.qdrant.server import collection, heads, intents, ranking, records
+from recollect.adapters.qdrant.server import collection, heads, intents, ranking
 from recollect.adapters.qdrant.server.address import ServerAddress
 from recollect.adapters.qdrant.server.commits import Committer
 from recollect.adapters.qdrant.server.connection import Connection
 from recollect.adapters.qdrant.server.reading import HISTORY_BATCH, Reader, in_batches
 from recollect.adapters.qdrant.server.scrub import Scrub
+from recollect.adapters.qdrant.validation import validate_commit, validate_query
 from recollect.adapters.versions import Version
 
 INLINE_PUTS_MAX = 8
-"""Larger commits are prepared in a thread, so that the loop is not held up."""
+"""Larger commits are checked in a thread, so that the loop is not held up."""
 
 _T = TypeVar("_T")
 
@@ -75,7 +77,7 @@ class ServerAdapter(ProvenanceStorageAdapter):
         except BaseException:
             await connection.close()
             raise
-        reader = Reader(connection)
+        reader = Reader(connection, held.dimension)
         self._store = OpenStore(connection, held, reader, Committer(connection, reader, held.dimension))
         return held
 
@@ -92,17 +94,27 @@ class ServerAdapter(ProvenanceStorageAdapter):
         """Write all of a commit or nothing of it; see the port."""
         store = self._opened()
         dimension = store.profile.dimension
+        if commit.position is not None and not 1 <= commit.position <= POSITION_MAX:
+            raise InvalidRequestError(f"a position lies between 1 and {POSITION_MAX}; {commit.position} does not")
         if len(commit.puts) <= INLINE_PUTS_MAX:
-            points = records.prepare(commit, dimension)
+            validate_commit(commit, dimension)
         else:
-            points = await asyncio.to_thread(records.prepare, commit, dimension)
+            await asyncio.to_thread(validate_commit, commit, dimension)
         if self._store is not store:
             raise StoreClosedError("the store was closed before the commit was written")
-        return await store.committer.commit(commit, points)
+        return await store.committer.commit(commit)
 
     async def flush(self) -> None:
         """Do nothing: the server has logged every commit durably when it is acknowledged."""
         self._opened()
+
+    async def compact(self) -> None:
+        """Refuse where something was erased: what a server's files still hold of it only the server can remove."""
+        store = self._opened()
+        if await store.reader.has_erased():
+            raise StoreUnavailableError(
+                "a server's files cannot be compacted from here: copy the store into a new collection and drop this one"
+            )
 
     # --- Reading ---
 
@@ -126,7 +138,8 @@ class ServerAdapter(ProvenanceStorageAdapter):
         """Stream matches, best first; see the port."""
 
         def start(store: OpenStore) -> AsyncIterator[list[Match]]:
-            return ranking.Search(store.reader, ranking.validate(query, store.profile.dimension)).matches()
+            validate_query(query, store.profile.dimension)
+            return ranking.Search(store.reader, query).matches()
 
         return self._stream(start, query.batch_size, query.limit)
 

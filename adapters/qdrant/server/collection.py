@@ -14,10 +14,11 @@ from recollect.adapters.errors import (
     StoreUnavailableError,
 )
 from recollect.adapters.port import StoreProfile
-from recollect.adapters.qdrant.server import heads, records
+from recollect.adapters.qdrant.fields import DENSE, TERMS, WINDOWS
+from recollect.adapters.qdrant.server import heads
 from recollect.adapters.qdrant.server.address import ServerAddress
-from recollect.adapters.qdrant.server.conditions import INDEXES
 from recollect.adapters.qdrant.server.connection import Connection, MissingError
+from recollect.adapters.qdrant.server.selecting import INDEXES
 
 FORMAT = 1
 CREATE_PATIENCE_S = 60.0
@@ -98,7 +99,7 @@ async def _create(connection: Connection, dimension: int) -> None:
             lambda client: client.create_collection(
                 connection.name,
                 vectors_config=_vectors(dimension),
-                sparse_vectors_config={records.TERMS: models.SparseVectorParams()},
+                sparse_vectors_config={TERMS: models.SparseVectorParams()},
                 shard_number=address.shards,
                 replication_factor=address.replicas,
                 write_consistency_factor=address.write_consistency,
@@ -116,8 +117,8 @@ def _vectors(dimension: int) -> dict[str, models.VectorParams]:
     """Return the vectors of a point. Rows have length 1, so the dot product is the cosine and they stay as they are."""
     best = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
     return {
-        records.DENSE: models.VectorParams(size=dimension, distance=models.Distance.DOT),
-        records.WINDOWS: models.VectorParams(size=dimension, distance=models.Distance.DOT, multivector_config=best),
+        DENSE: models.VectorParams(size=dimension, distance=models.Distance.DOT),
+        WINDOWS: models.VectorParams(size=dimension, distance=models.Distance.DOT, multivector_config=best),
     }
 
 
@@ -191,8 +192,8 @@ def _compare(address: ServerAddress, info: models.CollectionInfo, dimension: int
         )
         if not same:
             differences.append(f"the vector {name!r} should have {dimension} numbers and the distance Dot")
-    if records.TERMS not in (params.sparse_vectors or {}):
-        differences.append(f"the sparse vector {records.TERMS!r} is missing")
+    if TERMS not in (params.sparse_vectors or {}):
+        differences.append(f"the sparse vector {TERMS!r} is missing")
     asked: dict[str, tuple[Any, Any]] = {
         "shards": (address.shards, params.shard_number),
         "replicas": (address.replicas, params.replication_factor),

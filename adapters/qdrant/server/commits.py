@@ -20,34 +20,31 @@ from uuid import uuid4
 
 from recollect.adapters.errors import ConflictError, StorageError, StoreBusyError, StoreUnavailableError
 from recollect.adapters.port import Commit, CommitReceipt
+from recollect.adapters.qdrant.mutations import PointWrite
 from recollect.adapters.qdrant.server import heads, intents, planning
 from recollect.adapters.qdrant.server.connection import Connection
 from recollect.adapters.qdrant.server.heads import Head
 from recollect.adapters.qdrant.server.intents import Intent
-from recollect.adapters.qdrant.server.planning import Facts
+from recollect.adapters.qdrant.server.planning import Answer, Facts
 from recollect.adapters.qdrant.server.reading import Reader
-from recollect.adapters.qdrant.server.records import NewPoint
 
 GROUP_COMMITS_MAX = 64
 GROUP_POINTS_MAX = 2_000
+INLINE_PUTS_MAX = 8
+"""Larger groups are planned in a thread, so that the loop is not held up."""
+
 PAUSE_MIN_S = 0.001
 PAUSE_MAX_S = 0.1
 
 
 @dataclass(eq=False)
 class Waiting:
-    """A commit that waits, with its points."""
+    """A commit that waits."""
 
     commit: Commit
-    points: Sequence[NewPoint]
     future: "asyncio.Future[CommitReceipt]"
     until: float
     needs: set[planning.Name] = field(default_factory=set)
-
-    def conflicts(self, error: ConflictError) -> None:
-        """Tell the caller that the commit does not hold."""
-        if not self.future.done():
-            self.future.set_exception(error)
 
 
 @dataclass
@@ -70,11 +67,11 @@ class Committer:
         self._queue: deque[Waiting] = deque()
         self._task: asyncio.Task[None] | None = None
 
-    async def commit(self, commit: Commit, points: Sequence[NewPoint]) -> CommitReceipt:
+    async def commit(self, commit: Commit) -> CommitReceipt:
         """Write a commit; see the port. A caller that is cancelled does not stop it."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._connection.address.commit_timeout_s
-        waiting = Waiting(commit, points, loop.create_future(), until, planning.needs(commit))
+        waiting = Waiting(commit, loop.create_future(), until, planning.needs(commit))
         self._queue.append(waiting)
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._work())
@@ -105,12 +102,12 @@ class Committer:
             waiting = self._queue.popleft()
             if waiting.future.cancelled() and not group:
                 continue
-            is_large = bool(group) and points + len(waiting.points) > GROUP_POINTS_MAX
+            is_large = bool(group) and points + len(waiting.commit.puts) > GROUP_POINTS_MAX
             if is_large or _meet(seen, waiting.needs):
                 put_off.append(waiting)
             else:
                 group.append(waiting)
-                points += len(waiting.points)
+                points += len(waiting.commit.puts)
             seen |= waiting.needs
         self._queue.extendleft(reversed(put_off))
         return group
@@ -130,7 +127,7 @@ class Committer:
 
     async def _plan(self, group: list[Waiting]) -> tuple[Head, list[Planned]]:
         """Find out what holds, tell the others, and plan what is to be written."""
-        facts = [Facts(waiting.commit, waiting.points) for waiting in group]
+        facts = [Facts(waiting.commit, self._dimension) for waiting in group]
         while True:
             head, answers = await self._reader.ask(lambda cap: [one for fact in facts for one in fact.requests(cap)])
             if head.pending:
@@ -140,29 +137,26 @@ class Committer:
             of_each = [[next(rest) for _ in fact.requests(0)] for fact in facts]
             if not any(fact.is_cut(answer) for fact, answer in zip(facts, of_each, strict=True)):
                 break
+        few = sum(len(waiting.commit.puts) for waiting in group) <= INLINE_PUTS_MAX
+        outcomes = (
+            _plan(facts, of_each, group, head) if few else await asyncio.to_thread(_plan, facts, of_each, group, head)
+        )
         planned: list[Planned] = []
-        position = head.position
-        for waiting, fact, answer in zip(group, facts, of_each, strict=True):
-            try:
-                fact.judge(answer)
-                if waiting.points:
-                    position = planning.position_after(position, getattr(waiting.commit, "position", None))
-                    planned.append(Planned(waiting, position, fact.plan(answer, position)))
-                elif not waiting.future.done():
-                    waiting.future.set_result(CommitReceipt(head.position, durable=True))
-            except ConflictError as error:
-                waiting.conflicts(error)
+        for waiting, outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, Planned):
+                planned.append(outcome)
+            elif isinstance(outcome, CommitReceipt):
+                _settle(waiting, outcome)
+            elif not waiting.future.done():
+                waiting.future.set_exception(outcome)
         return head, planned
 
     async def _move(self, seen: Head, planned: list[Planned]) -> bool:
         """Move the head and write the points; say whether this writer was the one who moved it."""
         token = uuid4().hex
-        joined = planning.join(one.intent for one in planned)
-        intent = Intent(
-            inserts=[planning.payload_with_token(point, token) for point in joined.inserts],
-            superseded=joined.superseded,
-            lines=joined.lines,
-        )
+        intent = planning.join(one.intent for one in planned)
+        for point in (*intent.inserts, *intent.stubs):
+            point.payload[intents.COMMIT] = token
         head = Head(token=token, position=planned[-1].position, applied=seen.applied, versions=seen.versions)
         loop = asyncio.get_running_loop()
         left_s = max(0.1, min(one.waiting.until for one in planned) - loop.time())
@@ -178,22 +172,46 @@ class Committer:
         elif not await self._was_written(intent.inserts[0], token):
             return False
         for one in planned:
-            if not one.waiting.future.done():
-                one.waiting.future.set_result(CommitReceipt(one.position, durable=True))
+            _settle(one.waiting, CommitReceipt(one.position, durable=True))
         return True
 
-    async def _was_written(self, point: NewPoint, token: str) -> bool:
+    async def _was_written(self, point: PointWrite, token: str) -> bool:
         """Say whether a commit happened although the head has moved on, since others may have finished it."""
         found = await self._connection.call(
             "looking for a commit",
             lambda client: client.retrieve(
                 self._connection.name,
                 [point.point_id],
-                with_payload=["commit"],
+                with_payload=[intents.COMMIT],
                 consistency=self._connection.consistency,
             ),
         )
-        return bool(found) and (found[0].payload or {}).get("commit") == token
+        return bool(found) and (found[0].payload or {}).get(intents.COMMIT) == token
+
+
+def _plan(
+    facts: Sequence[Facts], answers: Sequence[Sequence[Answer]], group: Sequence[Waiting], head: Head
+) -> list[Planned | CommitReceipt | ConflictError]:
+    """Return for each commit what it writes, that there is nothing to write, or why it is refused."""
+    outcomes: list[Planned | CommitReceipt | ConflictError] = []
+    position = head.position
+    for fact, answer, waiting in zip(facts, answers, group, strict=True):
+        commit = waiting.commit
+        try:
+            fact.judge(answer)
+            if commit.puts or commit.erases:
+                position = planning.position_after(position, commit.position)
+                outcomes.append(Planned(waiting, position, fact.plan(answer, position)))
+            else:
+                outcomes.append(CommitReceipt(head.position, durable=True))
+        except ConflictError as error:
+            outcomes.append(error)
+    return outcomes
+
+
+def _settle(waiting: Waiting, receipt: CommitReceipt) -> None:
+    if not waiting.future.done():
+        waiting.future.set_result(receipt)
 
 
 def _meet(seen: set[planning.Name], names: set[planning.Name]) -> bool:

@@ -125,6 +125,8 @@ class Connection:
         """Raise what no other try would change."""
         if isinstance(error, StorageError):
             raise error
+        if isinstance(error, UnicodeEncodeError):
+            raise InvalidRequestError(f"{what}: a text holds half a surrogate pair, which is no UTF-8") from error
         code = _code(error)
         if any(words in reason.lower() for words in _FULL):
             raise StoreFullError(f"{what}: the server has no space left; free some, or add a node") from error

@@ -5,26 +5,35 @@ before the head has moved. It may be written twice, by two adapters, or late, by
 the middle of it. That does no harm, because every operation says for itself whether it still has anything to do:
 
     a version is inserted only where no point is
+    a version is made a stub only once
     a version is marked as superseded only once
-    the lines of a memory are set only where none of a later commit are
+    the branches of a memory are set only where none of a later commit are
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-import numpy as np
 from msgspec import Struct
 from qdrant_client import models
 
+from recollect.adapters.qdrant.client_conditions import client_filter
+from recollect.adapters.qdrant.conditions import All, Between, Negated, of_memories
+from recollect.adapters.qdrant.fields import BRANCH, BRANCHES, CURRENT, FIRST, FIRSTS, NEVER, POSITION, UNTIL
+from recollect.adapters.qdrant.mutations import PointWrite
 from recollect.adapters.qdrant.server import heads
-from recollect.adapters.qdrant.server.conditions import equals
 from recollect.adapters.qdrant.server.connection import Connection
 from recollect.adapters.qdrant.server.heads import Head
-from recollect.adapters.qdrant.server.records import DENSE, TERMS, WINDOWS, NewPoint
+from recollect.adapters.qdrant.server.selecting import ERASED_AT
+from recollect.adapters.qdrant.server.stored import client_point
 
 POINTS_PER_CALL = 1_000
+SPREAD_AT: Final = "spread_at"
+COMMIT: Final = "commit"
+"""Fields beside the shared ones: at which positions a version became a stub and its branches were set last, and the
+token of the commit that wrote it."""
+
 APPLY_PATIENCE_S = 60.0
 
 
@@ -35,22 +44,24 @@ class Superseded(Struct, frozen=True, array_like=True):
     position: int
 
 
-class Lines(Struct, frozen=True, array_like=True):
-    """On which branches a memory lives from a position on, and from where on each; written to its older versions."""
+class Spread(Struct, frozen=True, array_like=True):
+    """A memory that lives on several branches from a position on, and since when on each; its older versions say so."""
 
     memory_id: str
     position: int
-    lines: list[dict[str, Any]]
+    firsts: dict[str, int]
 
 
 class Intent(Struct, frozen=True, kw_only=True):
     """All that one move of the head writes."""
 
-    inserts: Sequence[NewPoint] = ()
+    inserts: Sequence[PointWrite] = ()
+    stubs: Sequence[PointWrite] = ()
     superseded: Sequence[Superseded] = ()
-    lines: Sequence[Lines] = ()
+    spreads: Sequence[Spread] = ()
 
 
+_NOT_ERASED: Final = models.Filter(must=[models.IsEmptyCondition(is_empty=models.PayloadField(key=ERASED_AT))])
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Intent)
 
@@ -91,11 +102,13 @@ async def _send(connection: Connection, batch: list[models.UpdateOperation]) -> 
 
 def _batches(head: Head, intent: Intent, dimension: int) -> Iterator[list[models.UpdateOperation]]:
     operations: list[models.UpdateOperation] = []
-    for start in range(0, len(intent.inserts), POINTS_PER_CALL):
-        if operations:
-            yield operations
-        points = [_point(point, dimension) for point in intent.inserts[start : start + POINTS_PER_CALL]]
-        operations = [models.UpsertOperation(upsert=models.PointsList(points=points, update_filter=heads.NEVER))]
+    # Stubs first: what the same commit puts in an erased version's place marks the stub.
+    for points, condition in ((intent.stubs, _NOT_ERASED), (intent.inserts, heads.NEVER)):
+        for start in range(0, len(points), POINTS_PER_CALL):
+            if operations:
+                yield operations
+            some = [client_point(point, dimension) for point in points[start : start + POINTS_PER_CALL]]
+            operations = [models.UpsertOperation(upsert=models.PointsList(points=some, update_filter=condition))]
     operations += _marks(intent)
     yield [*operations, *heads.mark_applied(head, len(intent.inserts))]
 
@@ -105,39 +118,23 @@ def _marks(intent: Intent) -> Iterator[models.UpdateOperation]:
     for one in intent.superseded:
         by_position[one.position].append(one.point_id)
     for position, ids in by_position.items():
-        unmarked = models.IsEmptyCondition(is_empty=models.PayloadField(key="superseded_at"))
-        condition = models.Filter(must=[models.HasIdCondition(has_id=[*ids]), unmarked])
-        yield _set({"superseded_at": position}, condition)
-    for lines in intent.lines:
-        older = models.FieldCondition(key="position", range=models.Range(lt=lines.position))
-        newer_lines = models.FieldCondition(key="lined_at", range=models.Range(gte=lines.position))
-        condition = models.Filter(must=[equals("memory", lines.memory_id), older], must_not=[newer_lines])
-        yield _set(with_lines(lines.lines, lines.position), condition)
+        newest = client_filter(Between(UNTIL, gte=NEVER))
+        condition = models.Filter(must=[models.HasIdCondition(has_id=[*ids]), newest])
+        yield _set({CURRENT: "", UNTIL: position}, condition)
+    for spread in intent.spreads:
+        older, told = Between(POSITION, lt=spread.position), Between(SPREAD_AT, gte=spread.position)
+        condition = client_filter(All((of_memories([spread.memory_id]), older, Negated(told))))
+        yield _set(branches_of(spread.firsts, spread.position), condition)
 
 
-def with_lines(lines: list[dict[str, Any]], position: int) -> dict[str, Any]:
-    """Return what the payload of a version says of the branches of its memory."""
-    return {"lines": lines, "branches": sorted(line["branch"] for line in lines), "lined_at": position}
+def branches_of(firsts: Mapping[str, int], position: int) -> dict[str, Any]:
+    """Return what a version says of the branches that its memory lives on, from a position on."""
+    return {
+        BRANCHES: sorted(firsts),
+        FIRSTS: [{BRANCH: branch, FIRST: firsts[branch]} for branch in sorted(firsts)],
+        SPREAD_AT: position,
+    }
 
 
 def _set(payload: dict[str, Any], condition: models.Filter) -> models.UpdateOperation:
     return models.SetPayloadOperation(set_payload=models.SetPayload(payload=payload, filter=condition))
-
-
-def _point(point: NewPoint, dimension: int) -> models.PointStruct:
-    vectors: dict[str, Any] = {}
-    if point.dense is not None:
-        vectors[DENSE] = np.frombuffer(point.dense, dtype="<f4").tolist()
-    if point.windows is not None:
-        vectors[WINDOWS] = np.frombuffer(point.windows, dtype="<f4").reshape(-1, dimension).tolist()
-    if point.terms and point.weights:
-        vectors[TERMS] = models.SparseVector(
-            indices=np.frombuffer(point.terms, dtype="<u4").tolist(),
-            values=np.frombuffer(point.weights, dtype="<f4").tolist(),
-        )
-    return models.PointStruct(id=point.point_id, vector=vectors, payload=point.payload)
-
-
-def ids_of(points: Iterable[NewPoint]) -> list[str]:
-    """Return the ids of points."""
-    return [point.point_id for point in points]

@@ -4,8 +4,7 @@ Commits that wait are written together as long as none needs to see what another
 writes is therefore named (`needs`), and a commit whose names meet those of an earlier one waits for the next group.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -23,25 +22,39 @@ from recollect.adapters.port import (
     KeyIs,
     Precondition,
     Projection,
-    Put,
     Selector,
     VersionIs,
 )
-from recollect.adapters.qdrant.server import conditions
-from recollect.adapters.qdrant.server.intents import Intent, Lines, Superseded, with_lines
-from recollect.adapters.qdrant.server.reading import Lookup
-from recollect.adapters.qdrant.server.records import NewPoint
-from recollect.adapters.versions import Version, VersionRef
+from recollect.adapters.qdrant.fields import (
+    BRANCH,
+    BRANCHES,
+    CURRENT,
+    FIRST,
+    FIRSTS,
+    MEMORY,
+    POSITION,
+    UNTIL,
+    current_on,
+)
+from recollect.adapters.qdrant.mutations import PointWrite
+from recollect.adapters.qdrant.points import class_of, point_id, write_of
+from recollect.adapters.qdrant.server import selecting, stored
+from recollect.adapters.qdrant.server.intents import SPREAD_AT, Intent, Spread, Superseded, branches_of
+from recollect.adapters.qdrant.server.lookups import Lookup
+from recollect.adapters.qdrant.server.selecting import ERASED_AT
+from recollect.adapters.versions import Version, VersionRef, stub_of
 
 Name = tuple[str, ...]
 Answer = Sequence[models.ScoredPoint]
-LINE_FIELDS = ["memory", "branch", "number", "position", "first", "lines"]
+KEPT_FIELDS = [CURRENT, UNTIL, FIRST, BRANCHES, FIRSTS, SPREAD_AT, ERASED_AT]
+"""What a stub keeps of the payload of the version that it stands for."""
+
 LINES_MAX = 100_000
 
 
 def needs(commit: Commit) -> set[Name]:
     """Return the names of all that a commit looks at or writes."""
-    names: set[Name] = set()
+    names: set[Name] = {("memory", ref.memory_id) for ref in commit.erases}
     for put in commit.puts:
         version = put.version
         names |= {("memory", version.memory_id), ("branch", version.branch)}
@@ -64,56 +77,47 @@ def needs(commit: Commit) -> set[Name]:
     return names
 
 
-@dataclass
-class Line:
-    """What is there of one memory: the newest version on each branch, and from where on it lives on each."""
-
-    newest: dict[str, str] = field(default_factory=dict)
-    firsts: dict[str, int] = field(default_factory=dict)
-
-
 class Facts:
     """What one commit needs to know of the store, as questions and then as answers."""
 
-    def __init__(self, commit: Commit, points: Sequence[NewPoint]) -> None:
-        """Prepare the questions.
-
-        Args:
-            commit: The commit.
-            points: Its puts, as points.
-        """
+    def __init__(self, commit: Commit, dimension: int) -> None:
+        """Prepare the questions."""
         self._commit = commit
-        self._points = points
+        self._dimension = dimension
+        self._ids = [point_id(put.version.ref) for put in commit.puts]
+        self._erased = [point_id(ref) for ref in dict.fromkeys(commit.erases)]
         self._asked = [_selector(one) for one in commit.preconditions]
         selectors = [one for one in self._asked if one is not None]
-        self._lookup = Lookup(selectors, commit.read_point, Projection())
+        self._lookup = Lookup(selectors, commit.read_point, Projection(), dimension)
         self._branches = [one.branch for one in commit.preconditions if isinstance(one, HeadIs)]
-        self._memories = sorted({put.version.memory_id for put in commit.puts})
 
     def requests(self, cap: int) -> list[models.QueryRequest]:
         """Return the questions, as of a cap."""
         requests = [*self._lookup.requests(cap), *(_head_of(branch, cap) for branch in self._branches)]
-        if self._points:
-            ids = [point.point_id for point in self._points]
-            taken = models.Filter(must=[models.HasIdCondition(has_id=[*ids])])
-            requests.append(models.QueryRequest(filter=taken, limit=len(ids), with_payload=LINE_FIELDS))
-            newest = models.IsEmptyCondition(is_empty=models.PayloadField(key="superseded_at"))
-            lines = models.Filter(must=[conditions.one_of("memory", self._memories), newest])
-            requests.append(models.QueryRequest(filter=lines, limit=LINES_MAX, with_payload=LINE_FIELDS))
+        if self._erased:
+            fields = [*stored.payload_fields(Projection()), *KEPT_FIELDS]
+            erased = selecting.by_ids(self._erased)
+            requests.append(models.QueryRequest(filter=erased, limit=len(self._erased), with_payload=fields))
+        if self._ids:
+            taken = selecting.by_ids(self._ids)
+            requests.append(models.QueryRequest(filter=taken, limit=len(self._ids), with_payload=False))
+            newest = selecting.newest_of(sorted({put.version.memory_id for put in self._commit.puts}))
+            fields = [MEMORY, BRANCH, FIRST]
+            requests.append(models.QueryRequest(filter=newest, limit=LINES_MAX, with_payload=fields))
         return requests
 
     def is_cut(self, answers: Sequence[Answer]) -> bool:
         """Say whether the store must be asked for more."""
-        return self._lookup.is_cut(answers[: len(self._lookup.requests(0))])
+        return self._lookup.is_cut(answers[: self._lookup.count])
 
     def judge(self, answers: Sequence[Answer]) -> None:
         """Compare the preconditions with the answers.
 
         Raises:
-            ConflictError: One does not hold, or a version with the same ref is there.
+            ConflictError: One does not hold, a version with the same ref is there, or one to be erased is not.
         """
-        count = len(self._lookup.requests(0))
-        found = iter(self._lookup.found(answers[:count]) if count else [])
+        count = self._lookup.count
+        found = iter(self._lookup.found(answers[:count]))
         heads = iter(answers[count : count + len(self._branches)])
         for precondition, selector in zip(self._commit.preconditions, self._asked, strict=True):
             version = next(found) if selector is not None else None
@@ -123,65 +127,75 @@ class Facts:
                 raise ConflictError(
                     f"{precondition} does not hold: the store has {seen}", precondition=precondition, found=seen
                 )
-        if self._points and (taken := answers[-2]):
-            ids = {str(point.id) for point in taken}
-            refs = [
-                put.version.ref
-                for put, point in zip(self._commit.puts, self._points, strict=True)
-                if point.point_id in ids
-            ]
-            raise ConflictError(f"{refs[0]} is there already", precondition=None, found=refs[0])
+        taken = {str(point.id) for point in answers[-2]} if self._ids else set()
+        for put, identity in zip(self._commit.puts, self._ids, strict=True):
+            if identity in taken:
+                raise ConflictError(f"{put.version.ref} is there already", precondition=None, found=put.version.ref)
+        there = {str(point.id) for point in self._held(answers)}
+        for ref in self._commit.erases:
+            if point_id(ref) not in there:
+                raise ConflictError(f"{ref} is not there, so it cannot be erased", precondition=None)
+
+    def _held(self, answers: Sequence[Answer]) -> Answer:
+        """Return the points of the versions that shall be erased."""
+        if not self._erased:
+            return ()
+        return answers[-3] if self._ids else answers[-1]
 
     def plan(self, answers: Sequence[Answer], position: int) -> Intent:
         """Return what the commit writes at a position."""
-        if not self._points:
-            return Intent()
-        lines = _lines(answers[-1])
-        superseded: list[Superseded] = []
-        grown: dict[str, Line] = {}
+        stubs = [self._stub(point, position) for point in self._held(answers)]
+        newest, firsts = _lines(answers[-1]) if self._ids else ({}, {})
+        spread: set[str] = set()
         for put in self._commit.puts:
             version = put.version
-            line = lines.setdefault(version.memory_id, Line())
-            if (older := line.newest.get(version.branch)) is not None:
-                superseded.append(Superseded(older, position))
-            else:
-                line.firsts[version.branch] = position
-                grown[version.memory_id] = line
-        inserts = [
-            _placed(put, point, position, lines[put.version.memory_id])
-            for put, point in zip(self._commit.puts, self._points, strict=True)
-        ]
-        marks = [
-            Lines(memory_id, position, _as_payload(line))
-            for memory_id, line in grown.items()
-            if len(line.firsts) > 1 and line.newest
-        ]
-        return Intent(inserts=inserts, superseded=superseded, lines=marks)
+            line = firsts.setdefault(version.memory_id, {})
+            if line and version.branch not in line:
+                spread.add(version.memory_id)
+            line.setdefault(version.branch, position)
+        inserts = [_insert(put.version, position, firsts[put.version.memory_id]) for put in self._commit.puts]
+        lines = [(put.version.memory_id, put.version.branch) for put in self._commit.puts]
+        return Intent(
+            inserts=inserts,
+            stubs=stubs,
+            superseded=[Superseded(newest[line], position) for line in lines if line in newest],
+            spreads=[Spread(memory_id, position, firsts[memory_id]) for memory_id in sorted(spread)],
+        )
+
+    def _stub(self, point: models.ScoredPoint, position: int) -> PointWrite:
+        [version] = stored.versions_of([point], Projection(), self._dimension)
+        payload = point.payload or {}
+        stub = stub_of(version)
+        write = write_of(stub, int(payload[FIRST]))
+        write.payload.update({name: payload[name] for name in KEPT_FIELDS if name in payload})
+        if write.payload[CURRENT]:
+            write.payload[CURRENT] = current_on(stub.branch, class_of(stub))
+        write.payload.setdefault(ERASED_AT, position)
+        return write
 
 
 def join(intents: Iterable[Intent]) -> Intent:
     """Return one intent that writes what several do."""
-    all_of = list(intents)
+    every = list(intents)
     return Intent(
-        inserts=[one for intent in all_of for one in intent.inserts],
-        superseded=[one for intent in all_of for one in intent.superseded],
-        lines=[one for intent in all_of for one in intent.lines],
+        inserts=[one for intent in every for one in intent.inserts],
+        stubs=[one for intent in every for one in intent.stubs],
+        superseded=[one for intent in every for one in intent.superseded],
+        spreads=[one for intent in every for one in intent.spreads],
     )
 
 
-def position_after(position: int, asked: int | None) -> int:
+def position_after(last: int, asked: int | None) -> int:
     """Return the position of a commit.
 
     Raises:
         ConflictError: A position was asked for, and it is not greater than the last one.
     """
     if asked is None:
-        return next_position(position)
-    if asked <= position:
+        return next_position(last)
+    if asked <= last:
         raise ConflictError(
-            f"the position {asked} is not greater than the store's last one, {position}",
-            precondition=None,
-            found=position,
+            f"the position {asked} is not after the store's last one, {last}", precondition=None, found=last
         )
     return asked
 
@@ -211,38 +225,29 @@ def _holds(
         case ContentIsNew():
             return version is None, version.ref if version else None
         case HeadIs(_, expected_position):
-            position = int((head[0].payload or {})["position"]) if head else 0
+            position = int((head[0].payload or {})[POSITION]) if head else 0
             return position == expected_position, position
 
 
 def _head_of(branch: str, cap: int) -> models.QueryRequest:
-    on_branch = models.Filter(must=[conditions.equals("branch", branch), conditions.at_most("position", cap)])
-    newest_first = models.OrderByQuery(order_by=models.OrderBy(key="position", direction=models.Direction.DESC))
-    return models.QueryRequest(query=newest_first, filter=on_branch, limit=1, with_payload=["position"])
+    newest_first = models.OrderByQuery(order_by=models.OrderBy(key=POSITION, direction=models.Direction.DESC))
+    there = selecting.up_to(cap, branch)
+    return models.QueryRequest(query=newest_first, filter=there, limit=1, with_payload=[POSITION])
 
 
-def _lines(answer: Answer) -> dict[str, Line]:
-    lines: dict[str, Line] = {}
+def _lines(answer: Answer) -> tuple[dict[tuple[str, str], str], dict[str, dict[str, int]]]:
+    """Return the newest point by memory and branch, and since when each memory lives on which branch."""
+    newest: dict[tuple[str, str], str] = {}
+    firsts: dict[str, dict[str, int]] = {}
     for point in answer:
         payload: dict[str, Any] = point.payload or {}
-        line = lines.setdefault(payload["memory"], Line())
-        line.newest[payload["branch"]] = str(point.id)
-        line.firsts |= {one["branch"]: one["first"] for one in payload.get("lines", [])}
-        line.firsts.setdefault(payload["branch"], payload["first"])
-    return lines
+        newest[payload[MEMORY], payload[BRANCH]] = str(point.id)
+        firsts.setdefault(payload[MEMORY], {})[payload[BRANCH]] = int(payload[FIRST])
+    return newest, firsts
 
 
-def _as_payload(line: Line) -> list[dict[str, Any]]:
-    return [{"branch": branch, "first": first} for branch, first in sorted(line.firsts.items())]
-
-
-def _placed(put: Put, point: NewPoint, position: int, line: Line) -> NewPoint:
-    added: dict[str, Any] = {"position": position, "first": line.firsts[put.version.branch]}
-    if len(line.firsts) > 1:
-        added |= with_lines(_as_payload(line), position)
-    return replace(point, payload=point.payload | added)
-
-
-def payload_with_token(point: NewPoint, token: str) -> NewPoint:
-    """Return a point that says which move of the head wrote it."""
-    return replace(point, payload=point.payload | {"commit": token})
+def _insert(version: Version, position: int, firsts: Mapping[str, int]) -> PointWrite:
+    write = write_of(replace(version, position=position), firsts[version.branch])
+    if len(firsts) > 1:
+        write.payload.update(branches_of(firsts, position))
+    return write

@@ -12,14 +12,14 @@ import numpy as np
 from msgspec.structs import replace
 from qdrant_client import models
 
-from recollect.adapters.errors import InvalidRequestError
-from recollect.adapters.filters import Filter, matches
 from recollect.adapters.fusion import SCORE_DECIMALS, candidates_of, reciprocal_rank_fusion
 from recollect.adapters.port import Match, Projection, SimilarityQuery
-from recollect.adapters.qdrant.server import conditions, records
-from recollect.adapters.qdrant.server.conditions import Selection
+from recollect.adapters.qdrant.client_conditions import client_filter
+from recollect.adapters.qdrant.conditions import Selection
+from recollect.adapters.qdrant.fields import DENSE, MEMORY, TERMS, WINDOWS
+from recollect.adapters.qdrant.points import read_terms
+from recollect.adapters.qdrant.server import selecting, stored
 from recollect.adapters.qdrant.server.reading import Reader
-from recollect.adapters.qdrant.server.records import DENSE, TERMS, WINDOWS
 from recollect.adapters.versions import SparseVector, Vector, Version
 
 Kind = Literal["dense", "sparse"]
@@ -43,22 +43,6 @@ class Found:
     score: float
     memory_id: str
     version: Version
-
-
-def validate(query: SimilarityQuery, dimension: int) -> SimilarityQuery:
-    """Refuse a query that cannot be ranked.
-
-    Raises:
-        InvalidVectorError: The vector is not finite, not of the store's dimension, or all zeros.
-        InvalidRequestError: There is neither a vector nor terms.
-    """
-    if query.dense is None and query.sparse is None:
-        raise InvalidRequestError("a query needs a dense vector, terms, or both")
-    if query.dense is not None:
-        records.check_vectors(np.atleast_2d(query.dense), dimension)
-    if query.sparse is not None:
-        records.check_terms(query.sparse)
-    return query
 
 
 class Search:
@@ -105,26 +89,27 @@ class Search:
     # --- One ranking ---
 
     async def _ranked(self, kind: Kind, limit: int | None, threshold: float | None) -> AsyncIterator[list[Found]]:
-        """Stream one ranking, best first."""
-        if limit is not None and limit <= TOP_MAX and self._is_exact():
+        """Stream one ranking, best first, up to a limit."""
+        if limit is not None and limit <= TOP_MAX and self._select(0).exact:
             yield _cut(await self._top(kind, limit, threshold), limit, threshold)
             return
+        left = limit
         async for group in self._all(kind, threshold):
-            yield group
-
-    def _is_exact(self) -> bool:
-        return self._query.filter is None or conditions.is_exact(self._query.filter)
+            yield group[:left]
+            left = None if left is None else left - len(group)
+            if left is not None and left <= 0:
+                return
 
     def _select(self, cap: int) -> Selection:
         query = self._query
-        return conditions.select(query.read_point, cap, query.namespaces, query.filter)
+        return selecting.selection(query.read_point, cap, query.namespaces, query.filter)
 
     async def _top(self, kind: Kind, limit: int, threshold: float | None) -> list[Found]:
         """Return at least the best `limit`, scored and sorted."""
         wanted = limit + MARGIN
         while True:
             answers = await self._candidates(kind, wanted, threshold)
-            found = self._scored(kind, [point for answer in answers for point in answer])
+            found = self._scored(kind, [point for answer in answers for point in answer], self._query.projection)
             # What the server did not show has at most the last score that it did.
             floors = [answer[-1].score for answer in answers if len(answer) >= wanted]
             if not floors or (len(found) >= limit and found[limit - 1].score > _ceiling(max(floors))):
@@ -134,11 +119,11 @@ class Search:
     async def _candidates(self, kind: Kind, wanted: int, threshold: float | None) -> list[list[models.ScoredPoint]]:
         vectors: list[str] | bool = [DENSE, WINDOWS] if kind == "dense" else [TERMS]
         if self._query.projection.vectors:
-            vectors = records.vector_names(self._query.projection)
+            vectors = stored.vector_names(self._query.projection)
 
         def requests(cap: int) -> list[models.QueryRequest]:
             return [
-                _asking_for(request, records.payload_fields(self._query.projection), vectors=vectors)
+                _asking_for(request, stored.payload_fields(self._query.projection), vectors=vectors)
                 for request in self._requests(kind, cap, wanted, threshold)
             ]
 
@@ -153,7 +138,7 @@ class Search:
         return answers
 
     def _requests(self, kind: Kind, cap: int, wanted: int, threshold: float | None) -> list[models.QueryRequest]:
-        condition = self._select(cap).condition
+        condition = client_filter(self._select(cap).condition)
         floor = None if threshold is None else threshold - TOLERANCE * max(1.0, abs(threshold))
         if kind == "sparse":
             sparse = self._query.sparse
@@ -170,23 +155,22 @@ class Search:
         if self._cap is None:
             self._cap = await self._reader.cap()
         selection = self._select(self._cap)
-        total = await self._reader.count_points(selection.condition)
+        total = await self._reader.count_points(client_filter(selection.condition))
         if total == 0:
             return
 
         def requests(cap: int) -> list[models.QueryRequest]:
             return [
-                _asking_for(request, ["memory"], vectors=False, exact=True)
+                _asking_for(request, [MEMORY], vectors=False, exact=True)
                 for request in self._requests(kind, cap, total, threshold)
             ]
 
         answers = await self._ask(requests)
         candidates = sorted((point for answer in answers for point in answer), key=_by_score)
-        left_over = None if selection.exact else self._query.filter
         held: list[Found] = []
         for start in range(0, len(candidates), FETCH):
             chunk = candidates[start : start + FETCH]
-            held += await self._fetched(kind, [str(point.id) for point in chunk], left_over)
+            held += await self._fetched(kind, [str(point.id) for point in chunk], selection)
             held.sort(key=_by_rank)
             behind = start + FETCH
             ceiling = _ceiling(candidates[behind].score) if behind < len(candidates) else None
@@ -195,21 +179,22 @@ class Search:
             if group:
                 yield group
 
-    async def _fetched(self, kind: Kind, ids: Sequence[str], left_over: Filter | None) -> list[Found]:
-        projection = replace(self._query.projection, vectors=True)
-        if left_over is not None:
-            projection = replace(projection, content=True)
-        points = await self._reader.points(ids, projection)
-        found = self._scored(kind, points, projection)
-        return [one for one in found if left_over is None or matches(left_over, one.version)]
-
-    def _scored(self, kind: Kind, points: Sequence[Any], projection: Projection | None = None) -> list[Found]:
-        """Return candidates with their scores in float64, best first."""
-        versions = records.versions_of(points, projection or self._query.projection)
-        scores = [self._score(kind, point) for point in points]
+    async def _fetched(self, kind: Kind, ids: Sequence[str], selection: Selection) -> list[Found]:
         wanted = self._query.projection
+        projection = replace(wanted, vectors=True, content=wanted.content or not selection.exact)
+        found = self._scored(kind, await self._reader.points(ids, projection), projection)
+        return [
+            Found(one.score, one.memory_id, _stripped(one.version, wanted))
+            for one in found
+            if selection.exact or selection.admits(one.version)
+        ]
+
+    def _scored(self, kind: Kind, points: Sequence[Any], projection: Projection) -> list[Found]:
+        """Return candidates with their scores in float64, best first."""
+        versions = stored.versions_of(points, projection, self._reader.dimension)
+        scores = [self._score(kind, point) for point in points]
         found = [
-            Found(score, version.memory_id, _stripped(version, wanted) if projection else version)
+            Found(score, version.memory_id, version)
             for version, score in zip(versions, scores, strict=True)
             if score is not None
         ]
@@ -218,23 +203,21 @@ class Search:
     def _score(self, kind: Kind, point: Any) -> float | None:
         if kind == "dense":
             assert self._query.dense is not None  # noqa: S101 - the ranking was chosen by it
-            return cosine(records.rows_of(point), self._query.dense)
+            rows = stored.rows_of(point)
+            return None if rows is None else cosine(rows, self._query.dense)
         assert self._query.sparse is not None  # noqa: S101 - likewise
-        return dot(records.terms_of(point), self._query.sparse)
+        terms = stored.terms_of(point)
+        return None if terms is None else dot(read_terms(terms), self._query.sparse)
 
 
-def cosine(rows: Vector | None, query: Vector) -> float | None:
-    """Return the cosine of the best row, as it is given out; None without rows. All have length 1."""
-    if rows is None:
-        return None
-    products = rows.astype(np.float64) @ query.astype(np.float64)
+def cosine(rows: bytes, query: Vector) -> float:
+    """Return the cosine of the best row, as it is given out. All have length 1."""
+    products = np.frombuffer(rows, dtype="<f4").reshape(-1, len(query)).astype(np.float64) @ query.astype(np.float64)
     return round(float(products.max()), SCORE_DECIMALS)
 
 
-def dot(mine: SparseVector | None, query: SparseVector) -> float | None:
+def dot(mine: SparseVector, query: SparseVector) -> float | None:
     """Return the dot product of terms, as it is given out; None where none is shared."""
-    if mine is None:
-        return None
     _, left, right = np.intersect1d(mine.terms, query.terms, assume_unique=True, return_indices=True)
     if not len(left):
         return None

@@ -11,21 +11,17 @@ from typing import Any, Final, TypeVar
 from msgspec.structs import replace
 from qdrant_client import models
 
-from recollect.adapters.filters import Filter, matches
-from recollect.adapters.port import (
-    ByContent,
-    ById,
-    ByKey,
-    ByRef,
-    Order,
-    Projection,
-    ReadPoint,
-    Scan,
-    Selector,
-)
-from recollect.adapters.qdrant.server import conditions, heads, records
+from recollect.adapters.filters import Filter
+from recollect.adapters.port import Order, Projection, ReadPoint, Scan, Selector
+from recollect.adapters.qdrant.client_conditions import client_filter
+from recollect.adapters.qdrant.conditions import Between, Selection
+from recollect.adapters.qdrant.fields import BRANCH, CREATED, MEMORY, NUMBER, POSITION
+from recollect.adapters.qdrant.server import heads, selecting, stored
 from recollect.adapters.qdrant.server.connection import Connection
 from recollect.adapters.qdrant.server.heads import HEAD_ID, Head
+from recollect.adapters.qdrant.server.lookups import Lookup, Place
+from recollect.adapters.qdrant.server.selecting import ERASED_AT
+from recollect.adapters.qdrant.validation import is_memory_id
 from recollect.adapters.versions import Version
 
 CHUNK = 2_048
@@ -33,8 +29,7 @@ CHUNK = 2_048
 
 CHUNK_MIN = 64
 HISTORY_BATCH = 256
-Place = tuple[int, str, str, int]
-_PLACE_FIELDS: Final = ["memory", "branch", "number"]
+_PLACE_FIELDS: Final = [MEMORY, BRANCH, NUMBER]
 _Item = TypeVar("_Item")
 
 HEAD_REQUEST: Final = models.QueryRequest(
@@ -55,8 +50,9 @@ class Placed:
 class Reader:
     """Reads for one adapter."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, dimension: int) -> None:
         """Begin without knowing how far the store has come."""
+        self.dimension = dimension
         self._connection = connection
         self._cap = 0
 
@@ -100,6 +96,10 @@ class Reader:
         found = responses[0].points
         return heads.decode(found[0].payload if found else None), [response.points for response in responses[1:]]
 
+    async def has_erased(self) -> bool:
+        """Say whether there is a stub of an erased version."""
+        return await self.count_points(client_filter(Between(ERASED_AT, gte=0))) > 0
+
     # --- By name ---
 
     async def get(
@@ -108,7 +108,7 @@ class Reader:
         """Return what each selector names; see the port."""
         if not selectors:
             return []
-        lookup = Lookup(selectors, read_point, projection)
+        lookup = Lookup(selectors, read_point, projection, self.dimension)
         while True:
             _, answers = await self.ask(lookup.requests)
             if not lookup.is_cut(answers):
@@ -121,9 +121,9 @@ class Reader:
     ) -> AsyncIterator[list[Version]]:
         """Stream a memory's versions, newest first."""
         cap = await self.cap()
-        line: models.Condition = conditions.equals("memory", memory_id)
-        within = conditions.at_most("position", cap) if read_point is None else conditions.along(read_point, cap)
-        places = await self._all_places(models.Filter(must=[line, within]), "position")
+        if not is_memory_id(memory_id):
+            return
+        places = await self._all_places(selecting.line_of(memory_id, read_point, cap), POSITION)
         ids = [placed.point_id for placed in sorted(places, key=_by_place, reverse=True)]
         for start in range(0, len(ids), HISTORY_BATCH):
             yield await self.versions(ids[start : start + HISTORY_BATCH], projection)
@@ -131,13 +131,12 @@ class Reader:
     async def scan(self, scan: Scan) -> AsyncIterator[list[Version]]:
         """Stream versions in order, in batches of any size."""
         cap = await self.cap()
-        selection = conditions.select(scan.read_point, cap, scan.namespaces, scan.filter)
-        left_over = None if selection.exact else scan.filter
-        async for placed in self._places(selection.condition, scan):
+        selection = selecting.selection(scan.read_point, cap, scan.namespaces, scan.filter, segments=scan.segments)
+        async for placed in self._places(client_filter(selection.condition), scan):
             for start in range(0, len(placed), CHUNK):
                 ids = [one.point_id for one in placed[start : start + CHUNK]]
                 for at in range(0, len(ids), scan.batch_size):
-                    yield await self.versions(ids[at : at + scan.batch_size], scan.projection, left_over)
+                    yield await self.versions(ids[at : at + scan.batch_size], scan.projection, selection)
 
     async def _places(self, condition: models.Filter, scan: Scan) -> AsyncIterator[list[Placed]]:
         """Walk the places of an order in chunks, none of them empty.
@@ -145,7 +144,7 @@ class Reader:
         The server sorts by the value alone. Of a chunk the places with the last value are therefore read once more,
         all of them, and sorted here.
         """
-        field = "created_at" if scan.order is Order.CREATED_AT else "position"
+        field = CREATED if scan.order is Order.CREATED_AT else POSITION
         chunk = CHUNK if scan.limit is None else min(CHUNK, max(CHUNK_MIN, 2 * scan.limit))
         beyond: Callable[[int], models.Range] = _below if scan.descending else _above
         bound = None if scan.after is None else _from(scan.after.value, descending=scan.descending)
@@ -220,14 +219,14 @@ class Reader:
     # --- What the reads are made of ---
 
     async def versions(
-        self, ids: Sequence[str], projection: Projection, left_over: Filter | None = None
+        self, ids: Sequence[str], projection: Projection, selection: Selection | None = None
     ) -> list[Version]:
-        """Read points by their ids, in the same order, and try what the server could not decide of a filter."""
-        asked = projection if left_over is None else replace(projection, content=True)
-        points = await self.points(ids, asked)
-        versions = records.versions_of(points, asked)
-        if left_over is not None:
-            versions = [version for version in versions if matches(left_over, version)]
+        """Read points by their ids, in the same order, and try once more what the server could not decide."""
+        tried = selection is not None and not selection.exact
+        asked = replace(projection, content=True) if tried else projection
+        versions = stored.versions_of(await self.points(ids, asked), asked, self.dimension)
+        if selection is not None and tried:
+            versions = [version for version in versions if selection.admits(version)]
         if asked.content and not projection.content:
             versions = [replace(version, content=None, metadata=None) for version in versions]
         return versions
@@ -239,8 +238,8 @@ class Reader:
             lambda client: client.retrieve(
                 self._connection.name,
                 list(ids),
-                with_payload=records.payload_fields(projection),
-                with_vectors=records.vector_names(projection),
+                with_payload=stored.payload_fields(projection),
+                with_vectors=stored.vector_names(projection),
                 consistency=self._connection.consistency,
             ),
         )
@@ -252,12 +251,13 @@ class Reader:
     ) -> int:
         """Count versions; None for every version of every branch."""
         cap = await self.cap()
-        selection = conditions.select(read_point, cap, namespaces, matching)
+        selection = selecting.selection(read_point, cap, namespaces, matching)
+        condition = client_filter(selection.condition)
         if selection.exact:
-            return await self.count_points(selection.condition)
+            return await self.count_points(condition)
         counted = 0
-        async for ids in _in_chunks(self.every(selection.condition, fields=False), HISTORY_BATCH):
-            counted += len(await self.versions([str(point.id) for point in ids], Projection(), matching))
+        async for points in _in_chunks(self.every(condition, fields=False), HISTORY_BATCH):
+            counted += len(await self.versions([str(point.id) for point in points], Projection(), selection))
         return counted
 
     async def count_points(self, condition: models.Filter) -> int:
@@ -268,90 +268,6 @@ class Reader:
         return int(answer.count)
 
 
-class Lookup:
-    """Selectors as few questions, and their answers as versions."""
-
-    def __init__(self, selectors: Sequence[Selector], read_point: ReadPoint, projection: Projection) -> None:
-        """Sort the selectors into questions that find many at once."""
-        self._selectors = selectors
-        self._read_point = read_point
-        self._projection = projection
-        self._spare = 64
-        self._refs = [records.point_id(one.ref) for one in selectors if isinstance(one, ByRef)]
-        self._ids = [one.memory_id for one in selectors if isinstance(one, ById)]
-        self._named: dict[tuple[str, str], list[str]] = {}
-        for one in selectors:
-            match one:
-                case ByKey(namespace, key):
-                    self._named.setdefault(("key", namespace), []).append(key)
-                case ByContent(namespace, content_hash):
-                    self._named.setdefault(("content_hash", namespace), []).append(content_hash)
-                case _:
-                    pass
-
-    def requests(self, cap: int) -> list[models.QueryRequest]:
-        """Return the questions, as of a cap."""
-        visible = conditions.visible(self._read_point, cap)
-        asked: list[tuple[list[models.Condition], int]] = []
-        if self._refs:
-            by_id = models.HasIdCondition(has_id=[*self._refs])
-            asked.append(([by_id, conditions.at_most("position", cap)], len(self._refs)))
-        if self._ids:
-            asked.append(([conditions.one_of("memory", self._ids), *visible], len(self._ids)))
-        for (field, namespace), names in self._named.items():
-            named = [conditions.equals("namespace", namespace), conditions.one_of(field, names), *visible]
-            asked.append((named, len(names)))
-        return [
-            models.QueryRequest(
-                filter=models.Filter(must=must),
-                limit=count + self._spare,
-                with_payload=[*records.payload_fields(self._projection), "memory", "namespace", "key", "content_hash"],
-                with_vector=records.vector_names(self._projection),
-            )
-            for must, count in asked
-        ]
-
-    def is_cut(self, answers: Sequence[Sequence[models.ScoredPoint]]) -> bool:
-        """Say whether more was found than was asked for; the next questions then ask for more."""
-        limits = [request.limit or 0 for request in self.requests(0)]
-        cut = any(len(answer) >= limit for answer, limit in zip(answers, limits, strict=True))
-        if cut:
-            self._spare *= 8
-        return cut
-
-    def found(self, answers: Sequence[Sequence[models.ScoredPoint]]) -> list[Version | None]:
-        """Return what each selector names, in order."""
-        points = {str(point.id): point for answer in answers for point in answer}
-        versions = dict(zip(points, records.versions_of(list(points.values()), self._projection), strict=True))
-        by_ref = {version.ref: version for version in versions.values()}
-        rest = answers[1:] if self._refs else answers
-        visible = sorted(
-            {str(point.id): versions[str(point.id)] for answer in rest for point in answer}.values(), key=_position
-        )
-        by_id = {version.memory_id: version for version in visible}
-        by_key = {(version.namespace, version.key): version for version in visible}
-        by_content = {(version.namespace, version.content_hash): version for version in reversed(visible)}
-        return [_pick(selector, by_ref, by_id, by_key, by_content) for selector in self._selectors]
-
-
-def _pick(selector: Selector, by_ref: Any, by_id: Any, by_key: Any, by_content: Any) -> Version | None:
-    found: Version | None
-    match selector:
-        case ByRef(ref):
-            found = by_ref.get(ref)
-        case ById(memory_id):
-            found = by_id.get(memory_id)
-        case ByKey(namespace, key):
-            found = by_key.get((namespace, key))
-        case ByContent(namespace, content_hash):
-            found = by_content.get((namespace, content_hash))
-    return found
-
-
-def _position(version: Version) -> Place:
-    return (version.position, version.memory_id, version.branch, version.number)
-
-
 def _by_place(placed: Placed) -> Place:
     return placed.place
 
@@ -359,9 +275,9 @@ def _by_place(placed: Placed) -> Place:
 def _placed(point: models.ScoredPoint | models.Record, field: str) -> Placed:
     payload = point.payload or {}
     try:
-        place = (payload[field], payload["memory"], payload["branch"], payload["number"])
+        place = (payload[field], payload[MEMORY], payload[BRANCH], payload[NUMBER])
     except KeyError as error:
-        raise records.damaged(point, "its payload lacks a field") from error
+        raise stored.damaged(point, "its payload lacks a field") from error
     return Placed(place, str(point.id))
 
 

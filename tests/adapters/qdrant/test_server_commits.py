@@ -90,7 +90,9 @@ async def test_a_writer_that_stalls_after_its_commit_is_finished_by_another_and_
     assert await quick.count(NEWEST) == 2, "what is not acknowledged is not seen"
     third = revision_of(second.version, content="third")
     await quick.commit(a_commit(third, revision_of(first, branch="other"), a_version(4)))
-    before = [as_plain(version) for version in await collected(quick.scan(Scan(read_point=None, projection=EVERYTHING)))]
+    before = [
+        as_plain(version) for version in await collected(quick.scan(Scan(read_point=None, projection=EVERYTHING)))
+    ]
     go_on.set()
     await late
     for adapter in (slow, quick):
