@@ -5,8 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, S
 from dataclasses import dataclass
 from typing import TypeVar
 
-from recollect.adapters.clock import POSITION_MAX
-from recollect.adapters.errors import InvalidRequestError, StoreClosedError, StoreUnavailableError
+from recollect.adapters.errors import StoreClosedError, StoreUnavailableError
 from recollect.adapters.filters import Filter
 from recollect.adapters.port import (
     SUMMARY,
@@ -94,8 +93,6 @@ class ServerAdapter(ProvenanceStorageAdapter):
         """Write all of a commit or nothing of it; see the port."""
         store = self._opened()
         dimension = store.profile.dimension
-        if commit.position is not None and not 1 <= commit.position <= POSITION_MAX:
-            raise InvalidRequestError(f"a position lies between 1 and {POSITION_MAX}; {commit.position} does not")
         if len(commit.puts) <= INLINE_PUTS_MAX:
             validate_commit(commit, dimension)
         else:

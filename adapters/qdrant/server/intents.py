@@ -20,7 +20,7 @@ from qdrant_client import models
 
 from recollect.adapters.qdrant.client_conditions import client_filter
 from recollect.adapters.qdrant.conditions import All, Between, Negated, of_memories
-from recollect.adapters.qdrant.fields import BRANCH, BRANCHES, CURRENT, FIRST, FIRSTS, NEVER, POSITION, UNTIL
+from recollect.adapters.qdrant.fields import BRANCH, BRANCHES, CURRENT, FIRST, FIRSTS, LIVE, NEVER, POSITION, UNTIL
 from recollect.adapters.qdrant.mutations import PointWrite
 from recollect.adapters.qdrant.server import heads
 from recollect.adapters.qdrant.server.connection import Connection
@@ -120,7 +120,7 @@ def _marks(intent: Intent) -> Iterator[models.UpdateOperation]:
     for position, ids in by_position.items():
         newest = client_filter(Between(UNTIL, gte=NEVER))
         condition = models.Filter(must=[models.HasIdCondition(has_id=[*ids]), newest])
-        yield _set({CURRENT: "", UNTIL: position}, condition)
+        yield _set({CURRENT: "", LIVE: [], UNTIL: position}, condition)
     for spread in intent.spreads:
         older, told = Between(POSITION, lt=spread.position), Between(SPREAD_AT, gte=spread.position)
         condition = client_filter(All((of_memories([spread.memory_id]), older, Negated(told))))

@@ -31,6 +31,7 @@ from recollect.adapters.qdrant.fields import (
     CURRENT,
     FIRST,
     FIRSTS,
+    LIVE,
     MEMORY,
     POSITION,
     UNTIL,
@@ -170,6 +171,8 @@ class Facts:
         write.payload.update({name: payload[name] for name in KEPT_FIELDS if name in payload})
         if write.payload[CURRENT]:
             write.payload[CURRENT] = current_on(stub.branch, class_of(stub))
+        else:
+            write.payload[LIVE] = []
         write.payload.setdefault(ERASED_AT, position)
         return write
 
