@@ -9,6 +9,7 @@ import pytest
 
 from recollect.adapters.registry import backends
 from recollect.service import Settings
+from tests.adapters.qdrant import server_process
 
 SERVERS = ("qdrant", "qdrant-1", "qdrant-2", "qdrant-3")
 NODES = SERVERS[1:]
@@ -106,19 +107,18 @@ def test_all_nodes_join_the_first(services: dict[str, Any]) -> None:
 def test_nodes_are_started_as_the_tests_start_a_cluster(
     services: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tested = pytest.importorskip("tests.adapters.qdrant.server_process", reason="no test starts a cluster here")
     started: list[tuple[list[str], dict[str, str]]] = []
     monkeypatch.setattr(subprocess, "Popen", lambda command, **more: started.append((command, more["env"])))
-    monkeypatch.setattr(tested, "executable", lambda: "./qdrant")
-    tested.ProcessServer(tmp_path, cluster_port=6335).launch()
-    tested.ProcessServer(tmp_path, cluster_port=6335, bootstrap_port=6335).launch()
+    monkeypatch.setattr(server_process, "executable", lambda: "./qdrant")
+    server_process.ProcessServer(tmp_path, cluster_port=6335).launch()
+    server_process.ProcessServer(tmp_path, cluster_port=6335, bootstrap_port=6335).launch()
 
     for (command, environment), name in zip(started, NODES[:2], strict=True):
         assert without_hosts(command) == without_hosts(services[name]["command"])
         expected = {key: value for key, value in services[name]["environment"].items() if key in environment}
         assert {key: environment[key] for key in expected} == expected
         assert {"QDRANT__CLUSTER__ENABLED", "QDRANT__TELEMETRY_DISABLED"} <= set(expected)
-    assert services["qdrant"]["image"] == tested.IMAGE
+    assert services["qdrant"]["image"] == server_process.IMAGE
 
 
 def without_hosts(command: list[str]) -> list[str]:

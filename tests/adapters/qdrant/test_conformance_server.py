@@ -6,8 +6,12 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from recollect.adapters.errors import StoreUnavailableError
+from recollect.adapters.port import ById, Commit, ProvenanceStorageAdapter
 from recollect.adapters.qdrant.server import from_url
 from recollect.adapters.testing import AdapterFactory, ConformanceSuite, StorageMachine
+from recollect.adapters.testing.values import NEWEST, a_commit, a_version, ids
+from recollect.adapters.versions import VersionRef
 from tests.adapters.qdrant.server_process import Server, drop, url_of
 
 
@@ -17,6 +21,19 @@ class TestServer(ConformanceSuite):
     def make_adapter(self, qdrant_server: Server, collection: str) -> AdapterFactory:
         url = url_of(qdrant_server, collection)
         return lambda: from_url(url)
+
+    async def test_what_is_erased_stays_so_through_compaction_and_reopening(
+        self, adapter: ProvenanceStorageAdapter
+    ) -> None:
+        """A server's files are its own: what is erased is out of every read, and compaction says what else to do."""
+        (memory_id,) = ids(1)
+        await adapter.commit(a_commit(a_version(1)))
+        await adapter.compact()
+        erased = VersionRef(memory_id, "main", 1)
+        await adapter.commit(Commit(puts=(), erases=(erased,), read_point=NEWEST))
+        assert await adapter.get([ById(memory_id)], NEWEST) == [None]
+        with pytest.raises(StoreUnavailableError, match="copy the store into a new collection"):
+            await adapter.compact()
 
 
 @pytest.mark.requirement("A5")

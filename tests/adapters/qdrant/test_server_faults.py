@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recollect.adapters.errors import ConflictError, StorageError, StoreUnavailableError
-from recollect.adapters.port import ById, ProvenanceStorageAdapter
+from recollect.adapters.port import ById, ProvenanceStorageAdapter, Put
 from recollect.adapters.qdrant.server import from_url
 from recollect.adapters.testing.values import (
     EVERYTHING,
@@ -22,6 +22,7 @@ from recollect.adapters.testing.values import (
     revision_of,
     windows,
 )
+from recollect.adapters.versions import Version
 from tests.adapters.qdrant.proxy import Way, proxy_to
 from tests.adapters.qdrant.server_process import Server, ServerMissingError, new_server, url_of
 
@@ -72,7 +73,7 @@ async def test_a_commit_whose_connection_is_cut_at_any_moment_is_there_wholly_or
             base = 100 * steps
             held = a_version(base, vectors=windows(axis(0)))
             await direct.commit(a_commit(held))
-            puts = [revision_of(held), *(a_version(base + number, vectors=windows(axis(1))) for number in range(1, 9))]
+            puts = _puts(held, base)
             async with opened(url_of(qdrant_server, collection, **short)) as cut:
                 proxy.cut_after(steps, way)
                 try:
@@ -91,17 +92,21 @@ async def test_a_commit_whose_connection_is_cut_at_any_moment_is_there_wholly_or
     assert outcomes == {"acknowledged", "refused"}
 
 
+def _puts(held: Version, base: int) -> list[Version | Put]:
+    """Return what each commit writes: a revision and eight new memories."""
+    return [revision_of(held), *(a_version(base + number, vectors=windows(axis(1))) for number in range(1, 9))]
+
+
 async def _all_or_nothing(adapter: ProvenanceStorageAdapter, base: int) -> None:
     """See that the commit is whole or absent, and that sending it again makes it whole and nothing double."""
     names = ids(*range(base, base + 9))
     held = a_version(base, vectors=windows(axis(0)))
-    puts = [revision_of(held), *(a_version(base + number, vectors=windows(axis(1))) for number in range(1, 9))]
     try:
         # Any commit finishes what is left of the one before.
         await adapter.commit(a_commit(a_version(base + 50)))
         before = [version and version.number for version in await adapter.get([ById(one) for one in names], NEWEST)]
         assert before in ([1, *[None] * 8], [2, *[1] * 8])
-        await adapter.commit(a_commit(*puts))
+        await adapter.commit(a_commit(*_puts(held, base)))
     except ConflictError:
         assert before == [2, *[1] * 8]
     found = await adapter.get([ById(one) for one in names], NEWEST, EVERYTHING)
