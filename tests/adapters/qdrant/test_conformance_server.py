@@ -23,7 +23,7 @@ class TestServer(ConformanceSuite):
         return lambda: from_url(url)
 
     async def test_what_is_erased_stays_so_through_compaction_and_reopening(
-        self, adapter: ProvenanceStorageAdapter
+        self, adapter: ProvenanceStorageAdapter, make_adapter: AdapterFactory
     ) -> None:
         """A server's files are its own: what is erased is out of every read, and compaction says what else to do."""
         (memory_id,) = ids(1)
@@ -34,6 +34,10 @@ class TestServer(ConformanceSuite):
         assert await adapter.get([ById(memory_id)], NEWEST) == [None]
         with pytest.raises(StoreUnavailableError, match="copy the store into a new collection"):
             await adapter.compact()
+        again = make_adapter()
+        await again.open()
+        assert await again.get([ById(memory_id)], NEWEST) == [None]
+        await again.close()
 
 
 @pytest.mark.requirement("A5")
