@@ -32,8 +32,8 @@ demo: $(STAMP) ## import this repository into a service of its own, and recall f
 test: $(STAMP) ## run the tests, in random order
 	$(BIN)/pytest $(ARGUMENTS) || test $$? -eq 5
 
-test-slow: $(STAMP) ## run all tests, the slow ones too: faults, kills and soaks
-	$(BIN)/pytest --slow $(ARGUMENTS) || test $$? -eq 5
+test-slow: $(STAMP) ## run the slow tests: faults, kills, soaks, and the suite on engines and servers
+	$(BIN)/pytest --slow -m slow $(ARGUMENTS) || test $$? -eq 5
 
 check: $(STAMP) ## lint, check the format, the types and the layers
 	$(BIN)/ruff check

@@ -13,7 +13,7 @@ TARGETS = {
     "serve": ".venv/bin/recollect serve",
     "demo": ".venv/bin/python -m recollect.service.demo",
     "test": ".venv/bin/pytest",
-    "test-slow": ".venv/bin/pytest --slow",
+    "test-slow": ".venv/bin/pytest --slow -m slow",
     "check": ".venv/bin/lint-imports",
     "bench": "set -e; for name in question; do .venv/bin/python -m benchmarks.$name; done",
     "wheel": ".venv/bin/python -m build --wheel",

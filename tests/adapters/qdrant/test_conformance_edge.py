@@ -1,11 +1,18 @@
-"""The embedded engine keeps every promise of the port."""
+"""The embedded engine keeps every promise of the port.
+
+Each test starts a process and makes a store, a second's work; so the suite runs with the slow tests. What the engine
+answers is proven in one process by `test_conformance_shard.py`, each time.
+"""
 
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from recollect.adapters.qdrant.edge.adapter import EdgeAdapter
 from recollect.adapters.testing import AdapterFactory, ConformanceSuite, StorageMachine
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.requirement("A5")
@@ -21,3 +28,4 @@ class EdgeMachine(StorageMachine):
 
 
 TestEdgeMachine = EdgeMachine.TestCase
+TestEdgeMachine.settings = settings(max_examples=30, stateful_step_count=30)

@@ -1,4 +1,4 @@
-"""The server backend keeps every promise of the port, on a real server."""
+"""The server backend keeps every promise of the port, on a real server. It takes minutes, and runs with the slow tests."""
 
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from recollect.adapters.testing import AdapterFactory, ConformanceSuite, Storage
 from recollect.adapters.testing.values import NEWEST, a_commit, a_version, ids
 from recollect.adapters.versions import VersionRef
 from tests.adapters.qdrant.server_process import Server, drop, url_of
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.requirement("A5")
@@ -48,6 +50,6 @@ def test_the_server_backend_and_the_model_agree_on_whatever_is_done(qdrant_serve
             url = url_of(qdrant_server, folder.name)
             return lambda: from_url(url)
 
-    # Every step costs several calls, so a tenth of what the faster backends try.
-    fewer = settings(max_examples=max(4, settings().max_examples // 10))
+    # Every step costs several calls, so few of what the faster backends try.
+    fewer = settings(max_examples=8, stateful_step_count=30)
     run_state_machine_as_test(ServerMachine, settings=fewer)
