@@ -1,4 +1,7 @@
-"""The server backend keeps every promise of the port, on a real server. It takes minutes, and runs with the slow tests."""
+"""The server backend keeps every promise of the port, on a real server.
+
+It takes minutes, and runs with the slow tests.
+"""
 
 from pathlib import Path
 
