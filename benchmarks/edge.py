@@ -28,6 +28,7 @@ from recollect.adapters.filters import parse_filter
 from recollect.adapters.port import Scan, SimilarityQuery
 from recollect.adapters.qdrant.conditions import select
 from recollect.adapters.qdrant.edge.adapter import EdgeAdapter
+from recollect.adapters.qdrant.edge.journal import records_after
 from recollect.adapters.qdrant.edge_conditions import edge_filter
 from recollect.adapters.qdrant.fields import DENSE, HEAD
 from recollect.adapters.qdrant.folder import shard_in
@@ -98,7 +99,9 @@ async def written(adapter: EdgeAdapter, memories: Memories) -> int:
 
 def journal_bytes_of_one(folder: Path, commits: int) -> int:
     """Return how many bytes a commit takes up in the journal."""
-    return sum(path.stat().st_size for path in (folder / "journal").glob("*.journal")) // commits
+    first, *_ = sorted((folder / "journal").glob("*.journal"))
+    *_, (_, (_, end)) = records_after(first.parent, (int(first.stem), 0))
+    return end // commits
 
 
 async def rate(adapter: EdgeAdapter, memories: Memories, writers: int) -> float:

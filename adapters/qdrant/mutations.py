@@ -1,5 +1,6 @@
 """What a commit does to points: whole points written, fields of older points changed. All of it may be done twice."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -37,6 +38,17 @@ class Mutations(Struct, frozen=True, array_like=True, eq=False):
     position: int
     writes: tuple[PointWrite, ...]
     patches: tuple[PayloadPatch, ...]
+
+
+def joined(commits: Sequence[Mutations]) -> Mutations:
+    """Return what several commits do as one; none of them changes a point that another one writes or changes."""
+    if len(commits) == 1:
+        return commits[0]
+    return Mutations(
+        max(commit.position for commit in commits),
+        tuple(write for commit in commits for write in commit.writes),
+        tuple(patch for commit in commits for patch in commit.patches),
+    )
 
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -52,15 +52,13 @@ Lines = Mapping[str, Mapping[str, Line]]
 
 
 class Wanted(Struct, frozen=True):
-    """What must be known before a commit can be planned, beside the answers to its preconditions.
+    """What must be known before a commit can be planned, beside its memories' lines and the answers to its preconditions.
 
     Attributes:
-        memory_ids: Of which memories the last version on each branch is wanted.
         point_ids: Of which points it is wanted whether they are there.
         erased: Of which versions the whole is wanted, and the fields in `CHANGING` and `FIRST`.
     """
 
-    memory_ids: tuple[str, ...]
     point_ids: tuple[str, ...]
     erased: tuple[VersionRef, ...]
 
@@ -102,7 +100,6 @@ class Plan(Struct, frozen=True):
 def wanted(commit: Commit) -> Wanted:
     """Return what must be known to plan a commit."""
     return Wanted(
-        tuple(dict.fromkeys(put.version.memory_id for put in commit.puts)),
         tuple(point_id(put.version.ref) for put in commit.puts),
         tuple(dict.fromkeys(commit.erases)),
     )
@@ -175,7 +172,7 @@ def _check(commit: Commit, position: int, facts: Facts) -> None:
         holds, found = _judge(precondition, answer)
         if not holds:
             raise ConflictError(f"{precondition} does not hold: found {found}", precondition=precondition, found=found)
-    for put in commit.puts:
+    for put in commit.puts if facts.taken else ():
         if point_id(put.version.ref) in facts.taken:
             raise ConflictError(f"{put.version.ref} is there already", precondition=None, found=put.version.ref)
     for ref in commit.erases:

@@ -119,19 +119,21 @@ class ShardStore(ShardReader):
 
     # --- Commits ---
 
-    def plan(self, commit: Commit, position: int) -> Plan:
+    def plan(self, commit: Commit, position: int, lines: Lines | None = None) -> Plan:
         """Return what a commit does, from what is applied. Nothing is written.
 
         Args:
             commit: It was validated (`validation.validate_commit`).
             position: The one it takes; after the last one, also of those that are planned and not applied yet.
+            lines: Those of the commit's memories, and perhaps of others, as they are now; None if not known yet.
 
         Raises:
             ConflictError: A precondition does not hold, a version is there already, one that shall be erased is not, or
                 the position is not after the last one.
         """
         wanted = planning.wanted(commit)
-        lines = self._lines(wanted.memory_ids)
+        if lines is None:
+            lines = self.lines([commit])
         # A memory that is not there has no version whose point could be taken.
         known = [
             identity
@@ -172,7 +174,9 @@ class ShardStore(ShardReader):
         [found] = self.get([planning.selector_of(precondition)], read_point, SUMMARY)
         return None if found is None else read_versions([found], self.profile.dimension)[0]
 
-    def _lines(self, memory_ids: tuple[str, ...]) -> Lines:
+    def lines(self, commits: Iterable[Commit]) -> Lines:
+        """Return the lines of all memories that some commits write, as far as they are there."""
+        memory_ids = list(dict.fromkeys(put.version.memory_id for commit in commits for put in commit.puts))
         last = Between(UNTIL, gte=NEVER)
         points: list[tuple[str, dict[str, object]]] = []
         for start in range(0, len(memory_ids), SELECTED_MEMORIES):

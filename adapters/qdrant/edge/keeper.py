@@ -18,7 +18,7 @@ from recollect.adapters.errors import StorageError, StoreFullError, StoreUnavail
 from recollect.adapters.port import Commit, CommitReceipt, StoreProfile
 from recollect.adapters.qdrant.edge.journal import Journal, Place, Record, records_after
 from recollect.adapters.qdrant.folder import SHARD_FOLDER, STORE_FILE, shard_in, sync_folder, write_current
-from recollect.adapters.qdrant.mutations import decode_mutations, encode_mutations
+from recollect.adapters.qdrant.mutations import decode_mutations, encode_mutations, joined
 from recollect.adapters.qdrant.planning import Plan
 from recollect.adapters.qdrant.shard import ShardStore
 
@@ -95,18 +95,21 @@ class Keeper:
             JournalFailedError: See there.
         """
         pending: list[tuple[Waiting, Plan]] = []
-        last = self.store.last_position
-        for waiting in group:
+        last, lines = self.store.last_position, None
+        for place, waiting in enumerate(group):
             known = self._tokens.get(waiting.token)
             if known is not None or self._must_settle(waiting.commit, pending):
                 self._settle(pending)
-                pending, last = [], self.store.last_position
+                pending, last, lines = [], self.store.last_position, None
             if known is not None:
                 waiting.done(CommitReceipt(known, durable=self._synced_for(waiting.commit)))
                 continue
+            if lines is None:
+                # One question for all that wait: it costs as much as one for each of them.
+                lines = self.store.lines([other.commit for other in group[place:]])
             position = waiting.commit.position
             try:
-                plan = self.store.plan(waiting.commit, next_position(last) if position is None else position)
+                plan = self.store.plan(waiting.commit, next_position(last) if position is None else position, lines)
             except StorageError as error:
                 waiting.done(error)
                 continue
@@ -146,9 +149,9 @@ class Keeper:
             self._sync()
         for waiting, plan in pending:
             waiting.done(CommitReceipt(plan.mutations.position, durable=self._journal.synced))
+        self.has_unflushed = True
+        self.store.apply(joined([plan.mutations for _, plan in pending]))
         for waiting, plan in pending:
-            self.has_unflushed = True
-            self.store.apply(plan.mutations)
             self._remember(waiting.token, plan.mutations.position)
 
     def _check_space(self, content_bytes: int) -> None:
