@@ -52,7 +52,7 @@ Lines = Mapping[str, Mapping[str, Line]]
 
 
 class Wanted(Struct, frozen=True):
-    """What must be known before a commit can be planned, beside its memories' lines and the answers to its preconditions.
+    """What must be known before a commit can be planned, beside lines and the answers to its preconditions.
 
     Attributes:
         point_ids: Of which points it is wanted whether they are there.

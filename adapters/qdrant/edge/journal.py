@@ -1,9 +1,9 @@
 """The journal: each commit is one record, which is on disk before the commit is acknowledged.
 
 It is a folder of segments, read in the order of their numbers. A segment is a header and records; what follows the last
-whole record is room for the next ones, or the rest of a write that a crash cut off, and is removed. Each record says up to where its segment was
-synced when it was written, and each segment says where the one before ends: so what was acknowledged and is damaged now
-is told from what was never finished.
+whole record is room for the next ones, or the rest of a write that a crash cut off, and is removed. Each record says up
+to where its segment was synced when it was written, and each segment says where the one before ends: so what was
+acknowledged and is damaged now is told from what was never finished.
 """
 
 import contextlib

@@ -82,7 +82,8 @@ class Worker:
         self._stopped = True
 
     def _wait(self) -> None:
-        """Read what came. It waits only if there is nothing to do."""
+        """Read what came, and send what could not be sent. It waits only if there is nothing to do."""
+        self._watch()
         for key, events in self._selector.select(self._patience_s()):
             if key.fileobj is self._listener:
                 self._welcome()
@@ -93,6 +94,9 @@ class Worker:
                     key.data.push()
                 if key.data in self._clients:
                     self._busy_at = time.monotonic()
+
+    def _watch(self) -> None:
+        """Have the end of each wait be when a connection takes more, if something is left for it."""
         for key in list(self._selector.get_map().values()):
             if isinstance(key.data, Client) and not key.data.gone:
                 events = selectors.EVENT_READ | (selectors.EVENT_WRITE if key.data.unsent else 0)
