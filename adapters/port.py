@@ -400,6 +400,7 @@ class ProvenanceStorageAdapter(ABC):
         Raises:
             StoreFullError: There is not enough space for what must be written anew.
             StoreBusyError: Another process reads or writes for too long; call again later.
+            StoreUnavailableError: The files are a server's, which alone can do it; the message says what to do instead.
         """
 
     @abstractmethod

@@ -43,7 +43,12 @@ class StorageMachine(RuleBasedStateMachine):
 
     Subclass it, override `new_storage`, and give pytest the `TestCase` of the subclass. How much is tried is a matter
     of Hypothesis settings: `max_examples` and `stateful_step_count`.
+
+    Attributes:
+        compacts: False for a backend whose files lie elsewhere, so that it cannot compact them.
     """
+
+    compacts = True
 
     @abstractmethod
     def new_storage(self, folder: Path) -> AdapterFactory:
@@ -90,7 +95,7 @@ class StorageMachine(RuleBasedStateMachine):
     def erase(self, data: st.DataObject, which: int) -> None:
         """Erase a few versions, perhaps beside puts and perhaps followed by compaction; what is left is compared."""
         self.both.commit(which, drawing.an_erasing_commit(data, self.both))
-        if data.draw(st.booleans(), label="compact"):
+        if self.compacts and data.draw(st.booleans(), label="compact"):
             self.both.ask(which, lambda adapter: adapter.compact())
 
     @precondition(lambda self: self.both.versions)

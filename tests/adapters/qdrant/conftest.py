@@ -1,6 +1,9 @@
-"""What the tests of Qdrant share: a server for the whole run, and a fresh collection for each test."""
+"""What the tests of Qdrant share: a server for the whole run, a fresh collection for each test, a folder in memory."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -18,6 +21,23 @@ def qdrant_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         pytest.skip(f"no Qdrant server to test against: {missing}")
     yield server
     server.stop()
+
+
+IN_MEMORY = Path("/dev/shm")
+IN_MEMORY_BYTES_MIN = 2 * 2**30
+
+
+@pytest.fixture
+def quick_path(tmp_path: Path) -> Iterator[Path]:
+    """Give an empty folder in memory where there is room, for what killed processes leave: a disk adds only its waits.
+
+    What a power cut leaves is not to be seen there.
+    """
+    if not IN_MEMORY.is_dir() or shutil.disk_usage(IN_MEMORY).free < IN_MEMORY_BYTES_MIN:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="recollect-test-", dir=IN_MEMORY) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

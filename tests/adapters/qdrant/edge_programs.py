@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from itertools import count
 from pathlib import Path
 from types import FrameType
+from typing import Any, NoReturn
 
 from recollect.adapters.port import Commit, Put
 from recollect.adapters.qdrant import engine
@@ -17,6 +19,8 @@ from recollect.adapters.testing.values import PROFILE, a_commit, a_version, axis
 from recollect.adapters.versions import Version
 
 MANY = 40
+IN_MEMORY = ("frombuffer", "tolist")
+"""What is called for every vector and reaches no file: dying there is dying before the call that follows."""
 
 
 def say(text: str) -> None:
@@ -61,21 +65,47 @@ async def hold(folder: str) -> None:
     await adapter.close()
 
 
-async def die_at(folder: str, step: str) -> None:
+async def die_at_each(prepared: str, *steps: str) -> None:
+    """For each step, copy a store and do the large commit in a child that dies at the step; say what the child was told.
+
+    A child is a fork of this process, which has opened no store: a new interpreter would take most of the time.
+    """
+    for step in steps:
+        folder = Path(f"{prepared} {step}")
+        shutil.copytree(prepared, folder)
+        hear, tell = os.pipe()
+        child = os.fork()
+        if child == 0:
+            die_at(folder, int(step), tell)
+        os.close(tell)
+        with os.fdopen(hear) as told:
+            say(f"{step} {told.read()}")
+        os.waitpid(child, 0)
+
+
+def die_at(folder: Path, step: int, tell: int) -> NoReturn:
     """Do the large commit and then a flush, and die at a step of that; each call out of the store's modules is one."""
     modules = {journal.__file__, keeper.__file__, engine.__file__}
     steps = count(1)
 
-    def watch(frame: FrameType, event: str, _argument: object) -> None:
-        if event in ("c_call", "c_return") and frame.f_code.co_filename in modules and next(steps) == int(step):
+    def watch(frame: FrameType, event: str, called: Any) -> None:
+        if event not in ("c_call", "c_return") or frame.f_code.co_filename not in modules:
+            return
+        if called.__name__ not in IN_MEMORY and next(steps) == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    store = Keeper(Path(folder), PROFILE)
+    store = Keeper(folder, PROFILE)
     sys.setprofile(watch)
-    store.commit([Waiting(bytes(16), many(), lambda answer: say(type(answer).__name__))])
+    store.commit([Waiting(bytes(16), many(), lambda answer: _tell(tell, type(answer).__name__))])
     store.flush()
     sys.setprofile(None)
-    say("done")
+    _tell(tell, "done")
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def _tell(pipe: int, word: str) -> None:
+    os.write(pipe, f"{word} ".encode())
 
 
 if __name__ == "__main__":

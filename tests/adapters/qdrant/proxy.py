@@ -26,6 +26,7 @@ class Proxy:
         self._left: dict[Way, int | None] = {"requests": None, "answers": None}
         self._is_down = False
         self._writers: set[asyncio.StreamWriter] = set()
+        self._connections: set[asyncio.Task[None]] = set()
 
     def cut_after(self, chunks: int, way: Way) -> None:
         """Cut every connection once so many more chunks have gone one way; the next one is lost."""
@@ -42,17 +43,35 @@ class Proxy:
         for writer in self._writers:
             writer.transport.abort()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Handle one connection."""
-        if self._is_down:
+    def welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take a connection."""
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            server_reader, server_writer = await asyncio.open_connection(HOST, self._target_port)
+        except OSError:
             writer.transport.abort()
             return
-        server_reader, server_writer = await asyncio.open_connection(HOST, self._target_port)
+        if self._is_down:
+            writer.transport.abort()
+            server_writer.transport.abort()
+            return
         self._writers |= {writer, server_writer}
         await asyncio.gather(
             self._pass_on("requests", reader, server_writer), self._pass_on("answers", server_reader, writer)
         )
         self._writers -= {writer, server_writer}
+
+    async def end(self) -> None:
+        """Cut every connection, and wait until none is left."""
+        self._cut()
+        if self._connections:
+            await asyncio.wait(self._connections)
+        # A transport lets go of its socket in the loop's next turn.
+        await asyncio.sleep(0)
 
     async def _pass_on(self, way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -71,11 +90,11 @@ class Proxy:
 async def proxy_to(port: int) -> AsyncIterator[Proxy]:
     """Give a proxy in front of a port."""
     proxy = Proxy(port)
-    server = await asyncio.start_server(proxy.serve, HOST, 0)
+    server = await asyncio.start_server(proxy.welcome, HOST, 0)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy
     finally:
         server.close()
-        proxy._cut()
         await server.wait_closed()
+        await proxy.end()

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.slow
 @pytest.mark.requirement("A5")
 class TestEdge(ConformanceSuite):
     @pytest.fixture
-    def make_adapter(self, tmp_path: Path) -> AdapterFactory:
-        return lambda: EdgeAdapter(tmp_path / "store")
+    def make_adapter(self, quick_path: Path) -> AdapterFactory:
+        return lambda: EdgeAdapter(quick_path / "store")
 
 
 class EdgeMachine(StorageMachine):
@@ -28,4 +28,4 @@ class EdgeMachine(StorageMachine):
 
 
 TestEdgeMachine = EdgeMachine.TestCase
-TestEdgeMachine.settings = settings(max_examples=30, stateful_step_count=30)
+TestEdgeMachine.settings = settings(max_examples=15, stateful_step_count=30)

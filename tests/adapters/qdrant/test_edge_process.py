@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,7 @@ from recollect.adapters.errors import StoreBusyError, StoreUnavailableError
 from recollect.adapters.port import ById, KeyIs, Scan, SimilarityQuery
 from recollect.adapters.qdrant.edge import adapter as adapters
 from recollect.adapters.qdrant.edge.adapter import EdgeAdapter
+from recollect.adapters.qdrant.edge.keeper import Keeper
 from recollect.adapters.testing.values import (
     NEWEST,
     PROFILE,
@@ -29,14 +31,15 @@ from recollect.adapters.testing.values import (
     windows,
 )
 from tests.adapters.qdrant.edge_programs import MANY, a_pair
+from tests.adapters.qdrant.in_process import ShardAdapter
 
 Program = subprocess.Popen[str]
 Start = Callable[..., Program]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "store"
+def folder(quick_path: Path) -> Path:
+    return quick_path / "store"
 
 
 @pytest_asyncio.fixture
@@ -212,7 +215,7 @@ async def test_closing_leaves_no_process_and_no_socket(folder: Path) -> None:
 
 
 @pytest.mark.requirement("A7", "B7")
-@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 12))])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 7))])
 async def test_no_kill_loses_an_acknowledged_commit_or_leaves_half_of_one(
     folder: Path, start_program: Start, seed: int
 ) -> None:
@@ -233,39 +236,52 @@ async def test_no_kill_loses_an_acknowledged_commit_or_leaves_half_of_one(
 
 def _kill_with_engine(program: Program, engine_first: bool) -> None:  # noqa: FBT001
     engines = psutil.Process(program.pid).children()
-    for process in engines if engine_first else ():
-        process.kill()
+    if engine_first:
+        _kill(engines)
     program.kill()
-    for process in engines:
-        process.kill()
+    _kill(engines)
     program.wait()
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        # The engine ends by itself when nobody is connected any more.
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 @pytest.mark.requirement("A7", "B7")
 @pytest.mark.parametrize(
-    "steps", [range(1, 400, 41), *(pytest.param(range(at, 400, 41), marks=pytest.mark.slow) for at in range(2, 42))]
+    "steps", [range(1, 121, 12), *(pytest.param(range(at, 121, 12), marks=pytest.mark.slow) for at in range(2, 13))]
 )
 async def test_a_large_commit_is_there_wholly_or_not_at_all_at_whatever_step_its_process_dies(
-    tmp_path: Path, start_program: Start, steps: range
+    folder: Path, start_program: Start, steps: range
 ) -> None:
-    for step in steps:
-        folder = tmp_path / f"store {step}"
-        adapter = EdgeAdapter(folder)
-        await adapter.open(PROFILE)
-        await adapter.commit(a_commit(*(a_version(number, vectors=windows(axis(0))) for number in range(MANY))))
-        await adapter.close()
-        program = start_program("die_at", str(folder), str(step))
-        told, _ = await asyncio.to_thread(program.communicate)
-        await adapter.open()
-        everything = await collected(adapter.scan(Scan(read_point=None)))
-        found = await collected(
-            adapter.find_similar(SimilarityQuery(read_point=NEWEST, dense=axis(1), threshold=0.5, limit=None))
-        )
-        assert len(everything) in ({MANY, 3 * MANY} if not told else {3 * MANY})
-        whole = len(everything) == 3 * MANY
-        assert sorted(match.version.memory_id for match in found) == (ids(*range(MANY, 2 * MANY)) if whole else [])
-        assert sum(version.erased for version in everything) == (1 if whole else 0)
-        assert (await adapter.check()).findings == ()
-        await adapter.close()
-        if "done" in told:
-            return
+    adapter = ShardAdapter(folder)
+    await adapter.open(PROFILE)
+    await adapter.commit(a_commit(*(a_version(number, vectors=windows(axis(0))) for number in range(MANY))))
+    await adapter.close()
+    program = start_program("die_at_each", str(folder), *map(str, steps))
+    output, _ = await asyncio.to_thread(program.communicate)
+    outcomes = [line.split() for line in output.splitlines()]
+    assert [int(step) for step, *_ in outcomes] == list(steps)
+    assert "done" in outcomes[-1]
+    for step, *told in outcomes:
+        await _see_all_or_nothing(Path(f"{folder} {step}"), acknowledged="CommitReceipt" in told)
+
+
+async def _see_all_or_nothing(folder: Path, *, acknowledged: bool) -> None:
+    """See that a store whose process died while it did the large commit holds all of it, or nothing."""
+    Keeper(folder, PROFILE).close()
+    adapter = ShardAdapter(folder)
+    await adapter.open()
+    everything = await collected(adapter.scan(Scan(read_point=None)))
+    found = await collected(
+        adapter.find_similar(SimilarityQuery(read_point=NEWEST, dense=axis(1), threshold=0.5, limit=None))
+    )
+    assert len(everything) in ({3 * MANY} if acknowledged else {MANY, 3 * MANY})
+    whole = len(everything) == 3 * MANY
+    assert sorted(match.version.memory_id for match in found) == (ids(*range(MANY, 2 * MANY)) if whole else [])
+    assert sum(version.erased for version in everything) == (1 if whole else 0)
+    assert (await adapter.check()).findings == ()
+    await adapter.close()
