@@ -66,7 +66,7 @@ async def hold(folder: str) -> None:
 
 
 async def die_at_each(prepared: str, *steps: str) -> None:
-    """For each step, copy a store and do the large commit in a child that dies at the step; say what the child was told.
+    """For each step, copy a store and do the large commit in a child that dies there; say what the child was told.
 
     A child is a fork of this process, which has opened no store: a new interpreter would take most of the time.
     """
@@ -80,7 +80,7 @@ async def die_at_each(prepared: str, *steps: str) -> None:
         os.close(tell)
         with os.fdopen(hear) as told:
             say(f"{step} {told.read()}")
-        os.waitpid(child, 0)
+        os.waitpid(child, 0)  # noqa: ASYNC222 - a thread would not go through the next fork
 
 
 def die_at(folder: Path, step: int, tell: int) -> NoReturn:
