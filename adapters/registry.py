@@ -1,4 +1,4 @@
-"""From a store's URL to its adapter: `file:PATH`, and whatever installed packages add.
+"""From a store's URL to its adapter: `edge:PATH`, `file:PATH`, and whatever installed packages add.
 
 A package adds a backend by an entry point in the group `recollect.adapters`: the scheme as its name, and as its
 value a callable that takes the whole URL and returns a closed adapter.
@@ -23,7 +23,7 @@ def create_adapter(url: str) -> ProvenanceStorageAdapter:
     """Return a closed adapter for a store's URL.
 
     Args:
-        url: A scheme, a colon and what the backend makes of the rest, such as `file:/var/lib/recollect`.
+        url: A scheme, a colon and what the backend makes of the rest, such as `edge:/var/lib/recollect`.
 
     Raises:
         UnknownBackendError: No installed package knows the scheme; the message lists those that are known.

@@ -109,7 +109,7 @@ async def running_service(folder: Path, *arguments: str) -> AsyncGenerator[str, 
 
 @contextmanager
 def _process(folder: Path, arguments: Sequence[str], log: int) -> Iterator["subprocess.Popen[bytes]"]:
-    command = [sys.executable, "-m", "recollect.service.cli", "serve", "--storage", f"file:{folder / 'store'}"]
+    command = [sys.executable, "-m", "recollect.service.cli", "serve", "--storage", f"edge:{folder / 'store'}"]
     # The caller's own settings would point the service at the caller's own store.
     kept = ("RECOLLECT_MODEL", "RECOLLECT_CACHE_FOLDER")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RECOLLECT_") or key in kept}

@@ -1,6 +1,6 @@
 """The service as one object: what HTTP, the command line and programs call.
 
-async with await create_memory_service(storage="file:memories") as memory:
+async with await create_memory_service(storage="edge:memories") as memory:
     stored = await memory.remember("Ana prefers the window seat on night trains.")
     answer = await memory.search(SearchRequest(text="where does Ana sit?"))
 """
@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
+import structlog
 
 from recollect.adapters.port import ById, ByKey, ProvenanceStorageAdapter, StoreProfile
 from recollect.adapters.registry import create_adapter
@@ -57,12 +58,13 @@ from recollect.service.requests import (
     SearchRequest,
 )
 from recollect.service.revise import Revising
-from recollect.service.settings import Settings
+from recollect.service.settings import DEFAULT_KIND, Settings
 from recollect.service.sweeper import Sweeper
 from recollect.service.telemetry import Telemetry
 from recollect.service.transfer import Progress, Transferring
 from recollect.service.working import WorkingSets
 
+logger = structlog.get_logger("recollect")
 SUMMARY_OPTIONS = ReadOptions()
 FULL_OPTIONS = ReadOptions(view="full")
 
@@ -101,10 +103,22 @@ async def create_memory_service(
             chosen.flush_interval_ms,
         )
         await store.open(StoreProfile(model.model_id, model.dimension))
+        _tell_of_an_earlier_default(chosen)
     except BaseException:
         await model.aclose()
         raise
     return MemoryService(chosen, store, model)
+
+
+def _tell_of_an_earlier_default(settings: Settings) -> None:
+    kind, _, folder = settings.storage.partition(":")
+    if "storage" not in settings.model_fields_set and kind != DEFAULT_KIND:
+        logger.warning(
+            "the store of an earlier default is used",
+            storage=settings.storage,
+            move=f"recollect migrate-store {settings.storage} {DEFAULT_KIND}:{folder}-{DEFAULT_KIND}, and name the new "
+            f"one by RECOLLECT_STORAGE",
+        )
 
 
 def embedder_settings(settings: Settings) -> EmbedderSettings:

@@ -17,15 +17,19 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from recollect.adapters.folders import kind_of
 from recollect.service.provenance.policies import parse_policies
 from recollect.service.requests import BATCH_MEMORIES_MAX
 
 CONFIG_VARIABLE = "RECOLLECT_CONFIG"
+DEFAULT_KIND = "edge"
 Count = Annotated[int, Field(ge=1)]
 
 
 def _default_storage() -> str:
-    return f"file:{platformdirs.user_data_path('recollect') / 'store'}"
+    """The user's store is of the embedded engine, unless one of another kind is there from before."""
+    folder = platformdirs.user_data_path("recollect") / "store"
+    return f"{kind_of(folder) or DEFAULT_KIND}:{folder}"
 
 
 class Settings(BaseSettings):
@@ -36,7 +40,7 @@ class Settings(BaseSettings):
     )
 
     storage: str = Field(default_factory=_default_storage)
-    """The store's URL, such as file:PATH; the user's data folder if not given."""
+    """The store's URL, such as edge:PATH or file:PATH; edge: in the user's data folder if not given."""
     host: str = "127.0.0.1"
     """The address that the service listens on."""
     port: int = Field(default=8300, ge=0, le=65_535)

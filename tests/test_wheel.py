@@ -42,7 +42,7 @@ def run(installed: Path, *command: str) -> str:
     done = subprocess.run(
         [str(installed / "venv" / "bin" / command[0]), *command[1:]],
         cwd=installed,
-        env={**environment, "RECOLLECT_MODEL": "hash", "RECOLLECT_STORAGE": f"file:{installed / 'store'}"},
+        env={**environment, "RECOLLECT_MODEL": "hash", "XDG_DATA_HOME": str(installed)},
         capture_output=True,
         text=True,
         check=False,
@@ -89,6 +89,7 @@ def test_an_outsider_can_remember_and_recall(installed: Path) -> None:
     assert run(installed, "recollect", "remember", "Night trains have window seats.").startswith("created")
     assert "Night trains have window seats." in run(installed, "recollect", "recall", "window seats")
     assert run(installed, "recollect", "fsck").startswith("sound")
+    assert (installed / "recollect" / "store" / "store.json").is_file()
 
 
 def test_an_outsider_can_serve(installed: Path) -> None:

@@ -21,9 +21,10 @@ from recollect.adapters.errors import (
     StoreUnavailableError,
 )
 from recollect.adapters.files import durable
+from recollect.adapters.folders import MARKS
 from recollect.adapters.port import StoreProfile
 
-NAME = "catalog.sqlite3"
+NAME = MARKS["file"]
 FORMAT_VERSION = 2
 BUSY_TIMEOUT_S = 10.0
 PAGE_BYTES = 4096

@@ -19,6 +19,7 @@ from recollect.adapters.files.similarity import HELPERS
 from recollect.adapters.files.transaction import StoreState, read_state, slot_after
 from recollect.adapters.files.vectors import VectorPacks
 from recollect.adapters.files.writer import Writer
+from recollect.adapters.folders import refuse_other_kind
 from recollect.adapters.port import StoreProfile
 
 LOOKUP_THREADS = 4
@@ -30,7 +31,8 @@ def locate(folder: Path, profile: StoreProfile | None) -> Path:
     """Return the catalog's path, after creating the store if it does not exist and a profile is given.
 
     Raises:
-        StoreUnavailableError: There is none and no profile was given, or a link is in its place.
+        StoreUnavailableError: There is none and no profile was given, or a link or a store of another kind is in its
+            place.
         StoreDamagedError: Packs are there, but no catalog.
     """
     path = folder / catalog.NAME
@@ -38,6 +40,7 @@ def locate(folder: Path, profile: StoreProfile | None) -> Path:
         raise StoreUnavailableError(f"{path} is a link; a store's files lie in its own folder, so name that one")
     if path.exists():
         return path
+    refuse_other_kind(folder, "file")
     if folder.is_dir():
         packs = [entry.name for entry in folder.iterdir() if _is_pack(entry.name)]
         if packs:

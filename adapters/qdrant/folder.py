@@ -7,10 +7,11 @@ import msgspec
 from msgspec import Struct
 
 from recollect.adapters.errors import StoreDamagedError, StoreUnavailableError
+from recollect.adapters.folders import MARKS
 from recollect.adapters.port import StoreProfile
 
 FORMAT = 1
-STORE_FILE = "store.json"
+STORE_FILE = MARKS["edge"]
 SHARD_FOLDER = "shard"
 NEW_SHARD_FOLDER = "shard.new"
 CURRENT_FILE = "current"

@@ -41,7 +41,7 @@ StorageOption = Annotated[
     str | None,
     typer.Option(
         "--storage",
-        help="Work straight on this store, such as file:PATH (environment: RECOLLECT_STORAGE); the user's store if "
+        help="Work straight on this store, such as edge:PATH (environment: RECOLLECT_STORAGE); the user's store if "
         "not given.",
         show_default=False,
     ),

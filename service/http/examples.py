@@ -105,8 +105,8 @@ STATUS: dict[str, Any] = {
     "version": "0.1.0",
     "uptime_s": 12.5,
     "storage": {
-        "backend": "file",
-        "location": "file:/home/ana/.local/share/recollect/store",
+        "backend": "edge",
+        "location": "/home/ana/.local/share/recollect/store",
         "memories": 6000,
         "versions": 6120,
         "last_position": 116127481023488,

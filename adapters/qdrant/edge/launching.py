@@ -17,6 +17,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from recollect.adapters.errors import StoreBusyError, StoreUnavailableError
+from recollect.adapters.folders import refuse_other_kind
 from recollect.adapters.port import StoreProfile
 from recollect.adapters.qdrant.edge.places import LOCK_FILE, connect
 from recollect.adapters.qdrant.folder import read_profile
@@ -48,14 +49,16 @@ def reach(folder: Path, profile: StoreProfile | None) -> Reached:
         profile: The one that a new store is made with; None if only an existing one is wanted.
 
     Raises:
-        StoreUnavailableError: There is no store and no profile, the folder cannot be used, or no process can be
-            started.
+        StoreUnavailableError: There is no store and no profile, or a store of another kind; the folder cannot be used,
+            or no process can be started.
         StoreBusyError: Another process is opening or closing the store and does not finish.
         StoreDamagedError: What is there is no store.
     """
-    if read_profile(folder) is None and profile is None:
-        raise StoreUnavailableError(f"there is no store in {folder}; give a profile to create one")
     try:
+        if read_profile(folder) is None:
+            refuse_other_kind(folder, "edge")
+            if profile is None:
+                raise StoreUnavailableError(f"there is no store in {folder}; give a profile to create one")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return _reach(folder)
     except OSError as error:
