@@ -17,6 +17,9 @@ NEW_SHARD_FOLDER = "shard.new"
 CURRENT_FILE = "current"
 """Names the folder of the shard, once another one has taken the place of the first."""
 
+SPACE_BYTES_MIN = 32 * 2**20
+"""What must be free before a commit: the engine fills files that it has made long before, and dies where it cannot."""
+
 
 class StoreFile(Struct, frozen=True):
     """What `store.json` says: which form the store has, and what its vectors are."""
@@ -94,6 +97,12 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def free_bytes(folder: Path) -> int:
+    """Return how much may be written below a folder before its disk is full."""
+    state = os.statvfs(folder)
+    return state.f_bavail * state.f_frsize
 
 
 def bytes_in(folder: Path) -> int:

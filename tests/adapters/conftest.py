@@ -1,11 +1,16 @@
-"""Runs the conformance suite against a backend from within a test, to see what fails."""
+"""What tests of backends share: the suite run from within a test, to see what fails, and a disk of a test's own."""
 
-from collections.abc import Callable
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from recollect.adapters.testing import ModelAdapter
+from tests.adapters.disks import Disk
 
 SUITE = """
 import pytest
@@ -52,3 +57,16 @@ def suite_failures(pytester: pytest.Pytester) -> Callable[[type[ModelAdapter], s
         return broken.failed & (sound.passed - sound.failed)
 
     return failures
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    if os.geteuid() != 0 or not shutil.which("mkfs.ext4"):
+        pytest.skip("a file system of a test's own takes root and mkfs.ext4")
+    try:
+        disk = Disk(tmp_path)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no file system in an image can be mounted here: {error.stderr!r}")
+    yield disk
+    # Lazily: a test that failed may have left a store open on it.
+    disk.unmount("--lazy")

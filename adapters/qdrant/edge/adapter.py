@@ -19,6 +19,7 @@ from recollect.adapters.errors import (
     StoreBusyError,
     StoreClosedError,
     StoreDamagedError,
+    StoreFullError,
     StoreUnavailableError,
 )
 from recollect.adapters.filters import Filter
@@ -42,6 +43,7 @@ from recollect.adapters.qdrant.edge.connection import Connection, EngineLostErro
 from recollect.adapters.qdrant.edge.journal import TOKEN_BYTES
 from recollect.adapters.qdrant.edge.launching import Reached
 from recollect.adapters.qdrant.edge.protocol import Kind
+from recollect.adapters.qdrant.folder import SPACE_BYTES_MIN, free_bytes
 from recollect.adapters.qdrant.points import StoredMatch, StoredVersion, read_matches, read_versions
 from recollect.adapters.qdrant.validation import validate_commit, validate_query
 from recollect.adapters.versions import Version
@@ -123,12 +125,7 @@ class EdgeAdapter(ProvenanceStorageAdapter):
             except EngineLostError as error:
                 if reached.process is None:
                     continue  # It was about to end; there is room for a new one.
-                status = await asyncio.to_thread(launching.await_end, reached.process)
-                raise StoreDamagedError(
-                    f"the engine died while it opened the store in {self._folder} (status {status}); if it does so "
-                    f"again, restore the store from a backup",
-                    place=str(self._folder),
-                ) from error
+                raise self._died_opening(await asyncio.to_thread(launching.await_end, reached.process)) from error
             except StoreBusyError as error:
                 connection.close()
                 raise await self._overdue(reached) from error
@@ -138,6 +135,19 @@ class EdgeAdapter(ProvenanceStorageAdapter):
                 raise
             self._reached = reached
             return connection, wire.decode(answer, StoreProfile)
+
+    def _died_opening(self, status: int | None) -> StorageError:
+        free = free_bytes(self._folder)
+        if free < SPACE_BYTES_MIN:
+            return StoreFullError(
+                f"no space left: the engine could not open the store in {self._folder} with {free / 2**20:.0f} MiB "
+                f"free; free some and open it again, nothing is lost"
+            )
+        return StoreDamagedError(
+            f"the engine died while it opened the store in {self._folder} (status {status}); if it does so again, "
+            f"restore the store from a backup",
+            place=str(self._folder),
+        )
 
     async def _overdue(self, reached: Reached) -> StorageError:
         """Return what to say when a store was not opened in time. A process of our own is ended."""

@@ -94,8 +94,10 @@ class Journal:
 
     # --- Reading ---
 
-    def replay(self) -> Iterator[Record]:
-        """Yield every record in order, cut off what was never finished, and make the journal ready to be written.
+    def replay(self) -> Iterator[tuple[Record, int]]:
+        """Yield every record in order with the number of its segment, and make the journal ready to be written.
+
+        What was never finished is cut off.
 
         Raises:
             StoreDamagedError: A record that was acknowledged cannot be read.
@@ -109,7 +111,7 @@ class Journal:
             end = _SEGMENT_HEADER.size
             while (found := _record_at(content, end, segment.salt)) is not None:
                 record, end, _ = found
-                yield record
+                yield record, segment.number
             self._judge(segment, after, content, end)
             self._end = end
             self.bytes_written += end

@@ -5,7 +5,6 @@ acknowledged, and applied before anything else is done. What the shard was flush
 """
 
 import errno
-import os
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -16,8 +15,17 @@ from msgspec import Struct
 from recollect.adapters.clock import next_position
 from recollect.adapters.errors import StorageError, StoreFullError, StoreUnavailableError
 from recollect.adapters.port import Commit, CommitReceipt, StoreProfile
+from recollect.adapters.qdrant.edge import flushed, reserve
 from recollect.adapters.qdrant.edge.journal import Journal, Place, Record, records_after
-from recollect.adapters.qdrant.folder import SHARD_FOLDER, STORE_FILE, shard_in, sync_folder, write_current
+from recollect.adapters.qdrant.folder import (
+    SHARD_FOLDER,
+    SPACE_BYTES_MIN,
+    STORE_FILE,
+    free_bytes,
+    shard_in,
+    sync_folder,
+    write_current,
+)
 from recollect.adapters.qdrant.mutations import decode_mutations, encode_mutations, joined
 from recollect.adapters.qdrant.planning import Plan
 from recollect.adapters.qdrant.shard import ShardStore
@@ -29,8 +37,8 @@ ERASED_FILE = "erased"
 TOKENS_MAX = 65_536
 """How many commits are remembered by their token, in case one is sent again."""
 
-SPACE_BYTES_MIN = 32 * 2**20
-"""What must be free before a commit: the engine fills files that it has made long before, and dies where it cannot."""
+FLUSH_SPACE_BYTES_MIN = 8 * 2**20
+"""What must be free before a flush: less, so that what was committed last is flushed while the disk fills up."""
 
 SPACE_PER_BYTE = 4
 """What a byte of a commit may take up: in the journal, in the shard, and in its indexes."""
@@ -68,23 +76,34 @@ class Keeper:
         self._folder = folder
         self._tokens: OrderedDict[bytes, int] = OrderedDict()
         _remove_others(folder)
+        reserve.give_up(folder)
+        if not (folder / STORE_FILE).exists():
+            self._check_space(0)
         self.store = ShardStore.open(folder, profile)
         self._journal = Journal(folder / JOURNAL_FOLDER)
         self._kept_from: int | None = None
         self.erased_since = False
         self.has_unflushed = False
-        for record in self._journal.replay():
-            self.store.apply(decode_mutations(record.content))
+        in_the_shard_before = flushed.read(shard_in(folder))
+        for record, segment in self._journal.replay():
             self._remember(record.token, record.position)
-            self.has_unflushed = True
-        if self.has_unflushed:
+            if segment >= in_the_shard_before:
+                self.store.apply(decode_mutations(record.content))
+                self.has_unflushed = True
+        if self.has_unflushed and not self.is_full:
             # After a sync that failed the journal can be read and yet not be on disk.
             self.flush()
+        reserve.set_aside(folder)
 
     @property
     def unflushed_bytes(self) -> int:
         """How much of the journal the shard was not flushed behind."""
         return self._journal.bytes_written
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is too little space for a flush; the journal holds what is not flushed."""
+        return free_bytes(self._folder) < FLUSH_SPACE_BYTES_MIN
 
     # --- Commits ---
 
@@ -155,8 +174,7 @@ class Keeper:
             self._remember(waiting.token, plan.mutations.position)
 
     def _check_space(self, content_bytes: int) -> None:
-        state = os.statvfs(self._folder)
-        free = state.f_bavail * state.f_frsize
+        free = free_bytes(self._folder)
         needed = SPACE_BYTES_MIN + SPACE_PER_BYTE * content_bytes
         if free < needed:
             raise StoreFullError(
@@ -194,6 +212,7 @@ class Keeper:
         self._journal.begin_segment()
         self.store.flush()
         self.has_unflushed = False
+        flushed.note(shard_in(self._folder), self._journal.newest_segment())
         self._journal.cut(before if self._kept_from is None else min(before, self._kept_from))
 
     @property
@@ -266,9 +285,10 @@ class Keeper:
     def close(self) -> None:
         """Write everything to disk and release the store."""
         self._sync()
-        self.store.close()
-        self._journal.begin_segment()
-        self._journal.cut(self._journal.newest_segment())
+        if not self.is_full:
+            self.store.close()
+            self._journal.begin_segment()
+            self._journal.cut(self._journal.newest_segment())
         self._journal.close()
 
 

@@ -115,7 +115,7 @@ class Upkeep:
     def _flush(self, *, idle: bool) -> None:
         """Flush the shard, if it is time."""
         wanted = self._keeper.unflushed_bytes > FLUSH_BYTES or (idle and self._keeper.has_unflushed)
-        if not wanted or self._retired or time.monotonic() < self._not_before:
+        if not wanted or self._retired or time.monotonic() < self._not_before or self._keeper.is_full:
             return
         if self._written_back(shard_in(self._folder)):
             self._keeper.flush()

@@ -1,13 +1,7 @@
 """A power cut loses nothing acknowledged: tried on a file system that drops all that was not synced."""
 
-import fcntl
-import os
 import random
-import shutil
-import struct
-import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from subprocess import Popen
 
 import pytest
@@ -15,54 +9,7 @@ import pytest
 from recollect.adapters.files import FileAdapter, durable
 from recollect.adapters.port import ById, Scan
 from recollect.adapters.testing.values import EVERYTHING, NEWEST, PROFILE, a_commit, a_version, axis, collected, windows
-
-SHUTDOWN_IOCTL = 0x8004587D
-DROP_ALL_UNSYNCED = struct.pack("I", 2)
-IMAGE_BYTES = 64 * 2**20
-
-
-class Disk:
-    """A file system in an image that can lose its power."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "disk"
-        self._image = folder / "image"
-        self.path.mkdir()
-        with self._image.open("wb") as file:
-            file.truncate(IMAGE_BYTES)
-        subprocess.run(["mkfs.ext4", "-q", "-F", str(self._image)], check=True, capture_output=True)
-        self.mount()
-
-    def mount(self) -> None:
-        subprocess.run(["mount", "-o", "loop", str(self._image), str(self.path)], check=True, capture_output=True)
-
-    def unmount(self, *options: str) -> None:
-        subprocess.run(["umount", *options, str(self.path)], check=True, capture_output=True)
-
-    def cut(self) -> None:
-        """Drop everything that was not synced, and refuse all writes from now on."""
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.ioctl(handle, SHUTDOWN_IOCTL, DROP_ALL_UNSYNCED)
-        finally:
-            os.close(handle)
-
-    def power_up(self) -> None:
-        self.unmount()
-        self.mount()
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    if os.geteuid() != 0 or not shutil.which("mkfs.ext4"):
-        pytest.skip("cutting the power of a file system takes root and mkfs.ext4")
-    try:
-        disk = Disk(tmp_path)
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"no file system in an image can be mounted here: {error.stderr!r}")
-    yield disk
-    # Lazily: a test that failed may have left a store open on it.
-    disk.unmount("--lazy")
+from tests.adapters.disks import Disk
 
 
 @pytest.mark.requirement("A5", "B3", "B7")

@@ -16,7 +16,7 @@ def record(number: int) -> Record:
 
 def opened(folder: Path) -> tuple[Journal, list[int]]:
     journal = Journal(folder)
-    return journal, [found.position for found in journal.replay()]
+    return journal, [found.position for found, _ in journal.replay()]
 
 
 def write(folder: Path, *groups: Iterable[int], synced: bool = True) -> None:
@@ -49,7 +49,7 @@ def test_records_come_back_in_order_with_their_content_and_token(tmp_path: Path)
     write(tmp_path, [1, 2], [3])
     write(tmp_path, [4])
     journal = Journal(tmp_path)
-    found = list(journal.replay())
+    found = [item for item, _ in journal.replay()]
     journal.close()
     assert [(item.position, item.token, item.content) for item in found] == [
         (number, number.to_bytes(16), b"content %d" % number) for number in (1, 2, 3, 4)
