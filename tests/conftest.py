@@ -19,6 +19,7 @@ settings.register_profile("slow", settings.get_profile("quick"), max_examples=40
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run slow tests too, and let Hypothesis try more")
+    parser.addoption("--data", metavar="FOLDER", help="real text for the tests that compare backends, see there")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -75,14 +75,28 @@ class Parts(Struct, frozen=True):
         """Return what a projection asks for."""
         return cls(projection.content, projection.provenance, projection.vectors, projection.vectors)
 
+    def __or__(self, other: "Parts") -> "Parts":
+        """Return the parts of both."""
+        return Parts(
+            self.content or other.content,
+            self.provenance or other.provenance,
+            self.rows or other.rows,
+            self.terms or other.terms,
+        )
+
 
 class Found(Struct, frozen=True, eq=False):
     """A point that a read found, with the parts it loaded."""
 
-    point_id: str
+    identity: object
     payload: dict[str, Any]
     rows: bytes | None = None
     terms: bytes | None = None
+
+    @property
+    def point_id(self) -> str:
+        """Return its id as text, which takes longer to make than all else of a point that nobody asks for by its id."""
+        return str(self.identity)
 
     def stored(self, parts: Parts) -> StoredVersion:
         """Return the version in it, with no more than these parts.
@@ -90,7 +104,7 @@ class Found(Struct, frozen=True, eq=False):
         Raises:
             StoreDamagedError: A part differs from its checksum.
         """
-        whole = stored_of(self.point_id, self.payload, self.rows, self.terms)
+        whole = stored_of(self.identity, self.payload, self.rows, self.terms)
         return StoredVersion(
             whole.head,
             whole.body if parts.content else None,
@@ -276,7 +290,7 @@ class Engine:
             query=edge.Query.Nearest(query.vector, using=query.using),
             filter=edge_filter(condition),
             params=edge.SearchParams(exact=True) if exact else edge.SearchParams(hnsw_ef=CANDIDATES),
-            with_payload=_payload(parts),
+            with_payload=_payload(parts, place=(MEMORY,)),
             with_vector=_vectors(parts),
         )
         return [(_found(point), point.score) for point in _translated(partial(self._shard.query, request))]
@@ -335,8 +349,8 @@ def _translated(call: Callable[[], Answer]) -> Answer:
         ) from error
 
 
-def _payload(parts: Parts) -> Any:
-    names = [HEAD, CHECKSUMS, *_PLACE]
+def _payload(parts: Parts, place: Sequence[str] = _PLACE) -> Any:
+    names = [HEAD, CHECKSUMS, *place]
     if parts.content:
         names.append(BODY)
     if parts.provenance:
@@ -352,11 +366,9 @@ def _vectors(parts: Parts) -> bool | list[str]:
 def _found(record: "edge.Record | edge.ScoredPoint") -> Found:
     vectors: Any = record.vector
     if not vectors:
-        return Found(str(record.id), record.payload or {})
+        return Found(record.id, record.payload or {})
     dense, windows, terms = map(vectors.get, _VECTORS)
-    return Found(
-        str(record.id), record.payload or {}, _rows(dense or windows), None if terms is None else _terms(terms)
-    )
+    return Found(record.id, record.payload or {}, _rows(dense or windows), None if terms is None else _terms(terms))
 
 
 def _rows(rows: Any) -> bytes | None:

@@ -1,13 +1,13 @@
-"""Search by rows and by terms: the engine finds candidates, their scores are computed anew, and ties are put in order.
+"""Search by rows and by terms: the engine finds candidates, and those that lie close together are put in order here.
 
-The engine's scores are float32 and its order among equals is its own. So each candidate's score is computed in float64
-from what is stored, rounded, and given out once nothing behind it can come before it.
+The engine's scores are float32 and its order among equals is its own. A candidate whose score is clear of all others
+keeps it; where two are too close to tell, both scores are computed anew in float64 from what is stored, and rounded.
+A candidate is given out once nothing behind it can come before it.
 """
 
-import heapq
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
-from operator import itemgetter
+from itertools import islice, pairwise
+from operator import attrgetter, itemgetter
 
 import numpy as np
 from msgspec import Struct
@@ -40,33 +40,50 @@ ROUNDING = 4e-6
 Scores = NDArray[np.float64]
 
 
-class Hit(Struct, frozen=True, eq=False):
-    """A memory in a ranking, with its point as far as it was loaded."""
+class Hit(Struct, eq=False):
+    """A memory in a ranking, with its point as far as it was loaded.
 
-    memory_id: str
-    score: float
+    Attributes:
+        found: The point.
+        score: The engine's, or the exact one.
+        is_exact: Which of the two.
+    """
+
     found: Found
+    score: float
+    is_exact: bool = False
+
+    @property
+    def memory_id(self) -> str:
+        """Return the id of the memory."""
+        memory_id: str = self.found.payload[MEMORY]
+        return memory_id
 
 
 class Ranking:
-    """One ranking: what the engine is asked, and how a candidate's score is computed.
-
-    Attributes:
-        queries: What the engine is asked, each with a further condition.
-        parts: What is loaded of a candidate.
-        score: From loaded candidates to their scores.
-    """
+    """One ranking: what the engine is asked, and how a candidate's score is computed."""
 
     def __init__(
         self,
         engine: Engine,
         queries: Sequence[tuple[Nearest, Condition | None]],
         parts: Parts,
+        scored: Parts,
         score: Callable[[Sequence[Found]], Scores],
     ) -> None:
+        """Make a ranking.
+
+        Args:
+            engine: Where the points are.
+            queries: What the engine is asked, each with a further condition.
+            parts: What is loaded of a candidate.
+            scored: What must be loaded besides before its score can be computed.
+            score: From candidates, so loaded, to their exact scores.
+        """
         self._engine = engine
         self._queries = queries
         self._parts = parts
+        self._scored = parts | scored
         self._score = score
 
     def hits(self, now: Selection, later: Selection, wanted: int | None) -> Iterator[Hit]:
@@ -77,55 +94,85 @@ class Ranking:
             later: The same when commits have come in between.
             wanted: How many will be asked for; None for all.
         """
-        ready: list[tuple[float, str, Found]] = []
+        waiting: list[Hit] = []
         for candidates, bound in self._candidates(now, later, wanted):
-            for found, score in zip(candidates, self._score(candidates).tolist(), strict=True):
-                heapq.heappush(ready, (-round(score, SCORE_DECIMALS), found.payload[MEMORY], found))
-            while ready and (bound is None or -ready[0][0] > bound):
-                negated, memory_id, found = heapq.heappop(ready)
-                yield Hit(memory_id, -negated or 0.0, found)
+            waiting = self._told_apart(waiting + candidates)
+            ready = len(waiting)
+            if bound is not None:
+                ready = next((place for place, hit in enumerate(waiting) if hit.score <= bound), ready)
+            yield from waiting[:ready]
+            waiting = waiting[ready:]
+
+    def _told_apart(self, hits: list[Hit]) -> list[Hit]:
+        """Put hits in order; the exact scores of those that are too close to tell are computed first."""
+        hits.sort(key=attrgetter("score"), reverse=True)
+        close: dict[int, Hit] = {}
+        for place, (better, worse) in enumerate(pairwise(hits)):
+            if worse.score >= better.score - _doubt(better.score):
+                close[place], close[place + 1] = better, worse
+        unsure = [hit for hit in close.values() if not hit.is_exact]
+        gone: set[Hit] = set()
+        if unsure:
+            loaded = self._engine.retrieve([hit.found.point_id for hit in unsure], self._scored)
+            gone = {hit for hit in unsure if not _is_there(loaded.get(hit.found.point_id))}
+            self._make_exact(
+                [hit for hit in unsure if hit not in gone],
+                [loaded[hit.found.point_id] for hit in unsure if hit not in gone],
+            )
+        # Only here, as a rounded score may be equal to one that it was told apart from.
+        return sorted((hit for hit in hits if hit not in gone), key=lambda hit: (-hit.score, hit.memory_id))
+
+    def _make_exact(self, hits: Sequence[Hit], loaded: Sequence[Found]) -> None:
+        for hit, score in zip(hits, self._score(loaded).tolist(), strict=True):
+            hit.score, hit.is_exact = round(score, SCORE_DECIMALS) or 0.0, True
 
     def _candidates(
         self, now: Selection, later: Selection, wanted: int | None
-    ) -> Iterator[tuple[list[Found], float | None]]:
+    ) -> Iterator[tuple[list[Hit], float | None]]:
         """Yield candidates once each, with the score that none of those still to come exceeds; None at the end."""
         seen: set[str] = set()
         limit, selection = FIRST_POINTS if wanted is None else wanted + MARGIN_POINTS, now
         while limit <= PREFETCH_POINTS_MAX:
             # What an index misses would come out of place in a ranking that goes on to the end.
             ranked, bound = self._ask(selection, limit, exact=wanted is None)
-            yield self._wanted([found for found, _ in ranked if found.point_id not in seen], selection), bound
+            new = [hit for hit in ranked if hit.found.point_id not in seen] if seen else ranked
+            yield self._wanted(new, selection), bound
             if bound is None:
                 return
-            seen.update(found.point_id for found, _ in ranked)
+            seen.update(hit.found.point_id for hit in ranked)
             limit, selection = PREFETCH_POINTS_MAX + 1 if wanted is None else limit * GROWTH, later
         everything = self._ask_for_all(selection)
         for start in range(0, len(everything), LOAD_POINTS):
             part = [str(identity) for identity, _ in everything[start : start + LOAD_POINTS]]
             after = everything[start + LOAD_POINTS : start + LOAD_POINTS + 1]
             left = [identity for identity in part if identity not in seen]
-            loaded = self._engine.retrieve(left, self._parts) if left else {}
-            candidates = [loaded[identity] for identity in left if identity in loaded]
-            yield self._wanted(candidates, selection), _bound(after[0][1]) if after else None
+            # So many lie close together that the scores of all are computed.
+            loaded = self._engine.retrieve(left, self._scored) if left else {}
+            candidates = [loaded[identity] for identity in left if _is_there(loaded.get(identity))]
+            hits = [Hit(found, 0.0) for found in candidates]
+            self._make_exact(hits, candidates)
+            yield self._wanted(hits, selection), _bound(after[0][1]) if after else None
         yield [], None
 
-    def _wanted(self, candidates: list[Found], selection: Selection) -> list[Found]:
-        """Leave out what the condition found too much, and what was erased since it was found."""
-        there = [found for found in candidates if found.rows is not None or found.terms is not None]
-        if selection.exact or not there:
-            return there
-        versions = read_versions([found.stored(Parts(content=True)) for found in there], 1)
-        return [found for found, version in zip(there, versions, strict=True) if selection.admits(version)]
+    def _wanted(self, hits: list[Hit], selection: Selection) -> list[Hit]:
+        """Leave out what the condition found too much."""
+        if selection.exact or not hits:
+            return hits
+        versions = read_versions([hit.found.stored(Parts(content=True)) for hit in hits], 1)
+        return [hit for hit, version in zip(hits, versions, strict=True) if selection.admits(version)]
 
-    def _ask(self, selection: Selection, limit: int, *, exact: bool) -> tuple[list[tuple[Found, float]], float | None]:
+    def _ask(self, selection: Selection, limit: int, *, exact: bool) -> tuple[list[Hit], float | None]:
         """Return candidates, and the score that what was left out does not exceed; None if nothing was left out."""
-        ranked: list[tuple[Found, float]] = []
+        ranked: list[Hit] = []
         bounds: list[float] = []
+        parts = self._scored if exact else self._parts
         for query, condition in self._asked(selection):
-            part = self._engine.nearest(query, condition, limit, self._parts, exact=exact)
+            part = self._engine.nearest(query, condition, limit, parts, exact=exact)
             if len(part) == limit:
                 bounds.append(_bound(part[-1][1]))
-            ranked += part
+            ranked += [Hit(found, round(score, SCORE_DECIMALS) or 0.0) for found, score in part]
+        if exact:
+            self._make_exact(ranked, [hit.found for hit in ranked])
         return ranked, max(bounds, default=None)
 
     def _ask_for_all(self, selection: Selection) -> list[tuple[object, float]]:
@@ -144,12 +191,29 @@ class Ranking:
             yield query, selection.condition if also is None else All((selection.condition, also))
 
 
+def _is_there(found: Found | None) -> bool:
+    """Say whether a point still has what a score is computed from: what was erased since it was found has not."""
+    return found is not None and (found.rows is not None or found.terms is not None)
+
+
+def _doubt(score: float) -> float:
+    """Return how far apart two float32 scores must be, at least, to be in the order of the exact ones."""
+    return 2 * ROUNDING * max(1.0, abs(score))
+
+
 def _bound(score: float) -> float:
-    return score + ROUNDING * max(1.0, abs(score))
+    return score + _doubt(score)
 
 
-def rows_ranking(engine: Engine, query: Vector, parts: Parts) -> Ranking:
-    """Return the ranking by the best row of each version."""
+def rows_ranking(engine: Engine, query: Vector, parts: Parts, *, windowed: bool) -> Ranking:
+    """Return the ranking by the best row of each version.
+
+    Args:
+        engine: Where the points are.
+        query: What they are compared with, shape (dimension,), float32.
+        parts: What is loaded of each.
+        windowed: Whether some have several rows.
+    """
     single, several = nearest_rows(query)
     exact = query.astype(np.float64)
 
@@ -162,8 +226,10 @@ def rows_ranking(engine: Engine, query: Vector, parts: Parts) -> Ranking:
         products = np.vecdot(np.concatenate(rows).astype(np.float64), exact)
         return np.maximum.reduceat(products, np.cumsum(counts) - counts)
 
-    loaded = Parts(parts.content, parts.provenance, rows=True, terms=parts.terms)
-    return Ranking(engine, ((single, None), (several, Matching(WINDOWED, ("yes",)))), loaded, score)
+    queries: list[tuple[Nearest, Condition | None]] = [(single, None)]
+    if windowed:
+        queries.append((several, Matching(WINDOWED, ("yes",))))
+    return Ranking(engine, queries, parts, Parts(rows=True), score)
 
 
 def terms_ranking(engine: Engine, query: SparseVector, parts: Parts) -> Ranking:
@@ -178,19 +244,28 @@ def terms_ranking(engine: Engine, query: SparseVector, parts: Parts) -> Ranking:
             scores[index] = stored.weights[mine].astype(np.float64) @ exact[theirs]
         return scores
 
-    loaded = Parts(parts.content, parts.provenance, rows=parts.rows, terms=True)
-    return Ranking(engine, ((nearest_terms(query.terms, query.weights), None),), loaded, score)
+    return Ranking(engine, ((nearest_terms(query.terms, query.weights), None),), parts, Parts(terms=True), score)
 
 
-def find_similar(engine: Engine, query: SimilarityQuery, now: Selection, later: Selection) -> Iterator[StoredMatch]:
-    """Yield matches, best first: see the port's `find_similar`."""
+def find_similar(
+    engine: Engine, query: SimilarityQuery, now: Selection, later: Selection, *, windowed: bool
+) -> Iterator[StoredMatch]:
+    """Yield matches, best first: see the port's `find_similar`.
+
+    Args:
+        engine: Where the points are.
+        query: It was validated.
+        now: Which points are wanted, as of this moment.
+        later: The same when commits have come in between.
+        windowed: Whether some versions have several rows.
+    """
     parts = Parts.of(query.projection)
     loaded = parts if now.exact else Parts(True, parts.provenance, parts.rows, parts.terms)
     if query.dense is not None and query.sparse is not None:
-        yield from _fused(engine, query, now, later, loaded)
+        yield from _fused(engine, query, now, later, loaded, windowed=windowed)
         return
     if query.dense is not None:
-        ranking = rows_ranking(engine, query.dense, loaded)
+        ranking = rows_ranking(engine, query.dense, loaded, windowed=windowed)
     elif query.sparse is not None:
         ranking = terms_ranking(engine, query.sparse, loaded)
     else:
@@ -204,7 +279,7 @@ def find_similar(engine: Engine, query: SimilarityQuery, now: Selection, later: 
 
 
 def _fused(
-    engine: Engine, query: SimilarityQuery, now: Selection, later: Selection, loaded: Parts
+    engine: Engine, query: SimilarityQuery, now: Selection, later: Selection, loaded: Parts, *, windowed: bool
 ) -> Iterator[StoredMatch]:
     """Yield the matches of both rankings, by the sum of their places."""
     assert query.dense is not None  # noqa: S101 - that is what makes it a fusion
@@ -212,7 +287,8 @@ def _fused(
     depth = candidates_of(query.limit, query.candidates)
     points: dict[str, str] = {}
     scores: list[dict[str, float]] = []
-    for ranking in (rows_ranking(engine, query.dense, loaded), terms_ranking(engine, query.sparse, loaded)):
+    by_rows = rows_ranking(engine, query.dense, loaded, windowed=windowed)
+    for ranking in (by_rows, terms_ranking(engine, query.sparse, loaded)):
         part: dict[str, float] = {}
         for hit in islice(ranking.hits(now, later, depth), depth):
             part[hit.memory_id] = hit.score

@@ -32,7 +32,7 @@ from recollect.adapters.qdrant.conditions import (
     written_on,
 )
 from recollect.adapters.qdrant.engine import Engine, Found, Parts
-from recollect.adapters.qdrant.fields import CLASS, EXPIRES, MEMORY, POSITION
+from recollect.adapters.qdrant.fields import CLASS, EXPIRES, MEMORY, POSITION, WINDOWED
 from recollect.adapters.qdrant.points import StoredMatch, StoredVersion, point_id
 from recollect.adapters.qdrant.ranking import find_similar
 from recollect.adapters.qdrant.tokens import content_token, value_token
@@ -64,6 +64,7 @@ class ShardReader:
         self._expiring = {
             class_: engine.count(All((Matching(CLASS, (class_,)), expiring))) > 0 for class_ in ("user", "system")
         }
+        self._windowed = engine.count(Matching(WINDOWED, ("yes",))) > 0
 
     def get(
         self, selectors: Sequence[Selector], read_point: ReadPoint, projection: Projection
@@ -149,7 +150,7 @@ class ShardReader:
         now = self._now(query.read_point, query.namespaces, query.filter)
         later = select(self._fixed(query.read_point), query.namespaces, query.filter)
         yield from batches(
-            islice(find_similar(self._engine, query, now, later), query.limit),
+            islice(find_similar(self._engine, query, now, later, windowed=self._windowed), query.limit),
             query.batch_size,
         )
 

@@ -35,6 +35,7 @@ from recollect.adapters.qdrant.fields import (
     NEVER,
     POSITION,
     UNTIL,
+    WINDOWED,
 )
 from recollect.adapters.qdrant.folder import (
     NEW_SHARD_FOLDER,
@@ -163,6 +164,7 @@ class ShardStore(ShardReader):
         self.last_position = max(self.last_position, mutations.position)
         for write in mutations.writes:
             self._has_store_point |= write.point_id == STORE_POINT
+            self._windowed |= WINDOWED in write.payload
             if EXPIRES in write.payload:
                 self._expiring[write.payload[CLASS].partition("-")[0]] = True
 

@@ -318,6 +318,21 @@ class ConcurrencyTests(ConformanceBase):
         assert len({receipt.position for receipt in receipts}) == 20
         assert await adapter.count(NEWEST) == 40
 
+    async def test_whoever_was_told_that_a_memory_is_kept_finds_it_at_once_beside_other_writers(
+        self, adapter: ProvenanceStorageAdapter
+    ) -> None:
+        lost: list[int] = []
+
+        async def write(first: int) -> None:
+            for number in range(first, first + 12):
+                await adapter.commit(a_commit(a_version(number)))
+                [found] = await adapter.get([ById(memory_id(number))], NEWEST)
+                if found is None:
+                    lost.append(number)
+
+        await asyncio.gather(*(write(100 * writer) for writer in range(1, 9)))
+        assert lost == []
+
     @pytest.mark.parametrize("turns", [0, 1, 2, 5, 20])
     async def test_a_cancelled_commit_is_there_wholly_or_not_at_all(
         self, adapter: ProvenanceStorageAdapter, turns: int

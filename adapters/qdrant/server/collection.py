@@ -147,7 +147,7 @@ async def _complete(connection: Connection, profile: StoreProfile) -> StoreProfi
 async def _read_profile(connection: Connection) -> StoreProfile | None:
     found = await connection.call(
         "reading the profile",
-        lambda client: client.retrieve(connection.name, [heads.PROFILE_ID], consistency=connection.consistency),
+        lambda client: client.retrieve(connection.name, [heads.PROFILE_ID]),
     )
     if not found:
         return None

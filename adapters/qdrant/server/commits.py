@@ -169,6 +169,7 @@ class Committer:
         if moved.token == token:
             if moved.pending:
                 await intents.apply(self._connection, moved, intent, self._dimension)
+                self._connection.note_applied(moved.position)
         elif not await self._was_written(intent.inserts[0], token):
             return False
         for one in planned:
@@ -179,12 +180,7 @@ class Committer:
         """Say whether a commit happened although the head has moved on, since others may have finished it."""
         found = await self._connection.call(
             "looking for a commit",
-            lambda client: client.retrieve(
-                self._connection.name,
-                [point.point_id],
-                with_payload=[intents.COMMIT],
-                consistency=self._connection.consistency,
-            ),
+            lambda client: client.retrieve(self._connection.name, [point.point_id], with_payload=[intents.COMMIT]),
         )
         return bool(found) and (found[0].payload or {}).get(intents.COMMIT) == token
 

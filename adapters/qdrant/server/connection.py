@@ -21,6 +21,7 @@ from recollect.adapters.qdrant.server.breaker import Breaker
 
 PAUSE_MIN_S = 0.05
 PAUSE_MAX_S = 1.0
+READY_LIMIT_S = 1.0
 GRPC_OPTIONS: Final = {
     # A connection of its own for each adapter, which a fault of another one does not touch.
     "grpc.use_local_subchannel_pool": 1,
@@ -40,12 +41,20 @@ class MissingError(StoreUnavailableError):
     """The server does not know the collection."""
 
 
-class _RetriableError(Exception):
-    """A failure that another try, or another node, may not have."""
+class OutdatedError(Exception):
+    """A node answered, and what it answered was overtaken; another try, or another node, knows better."""
 
 
 class Connection:
-    """One adapter's way to the nodes of a server."""
+    """One adapter's way to the nodes of a server.
+
+    Attributes:
+        address: The server's.
+        name: The collection's.
+        head_consistency: How many copies must agree on the head.
+        ordering: Through which copy writes go; None where there is only one.
+        applied: Up to where commits are written to their points, as far as any node has said.
+    """
 
     def __init__(self, address: ServerAddress) -> None:
         """Make clients for all nodes; nothing is sent yet. It belongs to the event loop that runs."""
@@ -54,8 +63,9 @@ class Connection:
         self._breaker = Breaker(f"the server at {address}")
         self._clients = [_client(address, at) for at in range(len(address.nodes))]
         self._current = 0
-        self.consistency: models.ReadConsistencyType | None = None
+        self.head_consistency: models.ReadConsistencyType | None = None
         self.ordering: models.WriteOrdering | None = None
+        self.applied = 0
 
     @property
     def note(self) -> str | None:
@@ -65,12 +75,19 @@ class Connection:
     def expect_replicas(self, replicas: int) -> None:
         """Read and write as a collection of so many copies needs it.
 
-        With several, what is read must be what most of them hold, or a write that failed half-way would show; and all
-        writes go through one of them, so that every copy compares and writes in the same order.
+        All writes go through one copy, the same for all as long as it lives, so that every copy compares and writes in
+        the same order. The server acknowledges a write when all copies have it that it does not count as dead; so any
+        one that it reads from has everything. With three or more, most of them must agree on the head besides: a node
+        that was cut off and does not know it yet cannot be most of them.
         """
         if replicas > 1:
-            self.consistency = models.ReadConsistencyType.MAJORITY
-            self.ordering = models.WriteOrdering.STRONG
+            self.ordering = models.WriteOrdering.MEDIUM
+        if replicas > 2:  # noqa: PLR2004 - with two, most of them are both, and neither could be missing
+            self.head_consistency = models.ReadConsistencyType.QUORUM
+
+    def note_applied(self, position: int) -> None:
+        """Take note of up to where commits are written to their points."""
+        self.applied = max(self.applied, position)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -112,7 +129,7 @@ class Connection:
             else:
                 self._breaker.succeeded()
                 return answer
-            self._current = (node + 1) % len(self._clients)
+            await self._turn_from(node)
             if loop.time() + pause_s >= until:
                 self._breaker.failed(reason)
                 raise StoreUnavailableError(
@@ -120,6 +137,30 @@ class Connection:
                 ) from problem
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             pause_s = min(PAUSE_MAX_S, 2 * pause_s)
+
+    async def _turn_from(self, node: int) -> None:
+        """Ask another node from now on: the next one that is ready, or the next one if none is.
+
+        A node that has just come back answers before it knows what happened meanwhile, and is not ready until then.
+        """
+        others = [(node + step) % len(self._clients) for step in range(1, len(self._clients))]
+        for other in others:
+            if self._current != node:
+                return  # Another call has found one.
+            if await self._is_ready(other):
+                self._current = other
+                return
+        if others and self._current == node:
+            self._current = others[0]
+
+    async def _is_ready(self, at: int) -> bool:
+        node = self.address.nodes[at]
+        url = f"{'https' if self.address.tls else 'http'}://{node}/readyz"
+        try:
+            async with httpx.AsyncClient(timeout=READY_LIMIT_S) as client:
+                return (await client.get(url)).is_success
+        except httpx.HTTPError:
+            return False
 
     def _raise_what_is_final(self, what: str, error: Exception, reason: str) -> None:
         """Raise what no other try would change."""
@@ -176,7 +217,7 @@ def _code(error: Exception) -> Any:
             return error.status_code
         case ResponseHandlingException() | ResourceExhaustedResponse() | httpx.HTTPError() | grpc.RpcError():
             return "unreachable"
-        case OSError() | grpc.aio.UsageError():
+        case OutdatedError() | OSError() | grpc.aio.UsageError():
             return "unreachable"
         case _:
             return None

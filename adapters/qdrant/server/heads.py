@@ -18,10 +18,10 @@ from uuid import UUID, uuid5
 
 import msgspec
 from msgspec import Struct
-from qdrant_client import models
+from qdrant_client import AsyncQdrantClient, models
 
 from recollect.adapters.errors import StoreDamagedError
-from recollect.adapters.qdrant.server.connection import Connection
+from recollect.adapters.qdrant.server.connection import Connection, OutdatedError
 
 INLINE_BYTES_MAX = 256 * 1024
 """Larger intents lie in points of their own, so that whoever reads the head meanwhile need not load them."""
@@ -57,17 +57,29 @@ FIRST = Head(token="none")  # noqa: S106 - no secret
 """The head of a store without commits."""
 
 
-def decode(payload: dict[str, Any] | None) -> Head:
-    """Read a head from the payload of its point.
+def seen(connection: Connection, payload: dict[str, Any] | None, since: int) -> Head:
+    """Read a head from the payload of its point, as a node has just answered it.
+
+    Args:
+        connection: To the node.
+        payload: The point's; None if it is not there.
+        since: `connection.applied` as it was when the node was asked.
 
     Raises:
-        StoreDamagedError: It is no head.
+        StoreDamagedError: It is no head, or there is none.
+        OutdatedError: The node does not know yet what another one had said before it was asked.
     """
+    if payload is None:
+        raise _damaged("it is not there")
     try:
-        fields = {name.removeprefix("head_"): value for name, value in (payload or {}).items()}
-        return msgspec.convert(fields, Head)
+        fields = {name.removeprefix("head_"): value for name, value in payload.items()}
+        head = msgspec.convert(fields, Head)
     except msgspec.ValidationError as error:
         raise _damaged(f"it cannot be read ({error})") from error
+    if head.applied < since and connection.ordering is not None:
+        raise OutdatedError("the node has not caught up yet")
+    connection.note_applied(head.applied)
+    return head
 
 
 async def read(connection: Connection, *, with_intent: bool = False) -> Head:
@@ -78,15 +90,15 @@ async def read(connection: Connection, *, with_intent: bool = False) -> Head:
         with_intent: Whether to load the intent too, if one is pending.
     """
     left_out = None if with_intent else models.PayloadSelectorExclude(exclude=["head_intent"])
-    found = await connection.call(
-        "reading the head",
-        lambda client: client.retrieve(
-            connection.name, [HEAD_ID], with_payload=left_out or True, consistency=connection.consistency
-        ),
-    )
-    if not found:
-        raise _damaged("it is not there, or its copies differ")
-    return decode(found[0].payload)
+    return await connection.call("reading the head", lambda client: _retrieve(connection, client, left_out or True))
+
+
+async def _retrieve(connection: Connection, client: AsyncQdrantClient, payload: Any) -> Head:
+    consistency, since = connection.head_consistency, connection.applied
+    found = await client.retrieve(connection.name, [HEAD_ID], with_payload=payload, consistency=consistency)
+    if not found and consistency is not None:
+        raise OutdatedError("the copies of the head differ at the moment")
+    return seen(connection, found[0].payload if found else None, since)
 
 
 async def create(connection: Connection) -> None:
@@ -121,15 +133,9 @@ async def move(connection: Connection, seen: Head, head: Head, intent: bytes, *,
     ]
     operations.append(_conditional(new, seen.token))
 
-    async def ask(client: Any) -> Head:
+    async def ask(client: AsyncQdrantClient) -> Head:
         await client.batch_update_points(connection.name, operations, ordering=connection.ordering)
-        [point] = await client.retrieve(
-            connection.name,
-            [HEAD_ID],
-            with_payload=models.PayloadSelectorExclude(exclude=["head_intent"]),
-            consistency=connection.consistency,
-        )
-        return decode(point.payload)
+        return await _retrieve(connection, client, models.PayloadSelectorExclude(exclude=["head_intent"]))
 
     return await connection.call("committing", ask, patience_s=patience_s)
 
@@ -163,7 +169,7 @@ async def load_intent(connection: Connection, head: Head) -> bytes | None:
     ids = [_part_id(head, number) for number in range(head.parts)]
     found = await connection.call(
         "reading an intent",
-        lambda client: client.retrieve(connection.name, ids, with_payload=True, consistency=connection.consistency),
+        lambda client: client.retrieve(connection.name, ids, with_payload=True),
     )
     texts = {str(point.id): point.payload["intent_text"] for point in found if point.payload}
     if len(texts) == head.parts and ids:

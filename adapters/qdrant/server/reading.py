@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
-from qdrant_client import models
+from qdrant_client import AsyncQdrantClient, models
 
 from recollect.adapters.filters import Filter
 from recollect.adapters.port import Order, Projection, ReadPoint, Scan, Selector
@@ -58,8 +58,9 @@ class Reader:
 
     async def cap(self) -> int:
         """Return up to where the store can be read now."""
-        self._cap = (await heads.read(self._connection)).applied
-        return self._cap
+        applied = (await heads.read(self._connection)).applied
+        self._cap = max(self._cap, applied)
+        return applied
 
     async def ask(
         self, requests: Callable[[int], Sequence[models.QueryRequest]]
@@ -75,10 +76,12 @@ class Reader:
         Returns:
             The head with `applied` as the cap that holds for the answers, and the answers.
         """
-        head, answers = await self._ask(requests(self._cap))
-        if head.applied != self._cap:
-            self._cap = cap = head.applied
-            _, answers = await self._ask(requests(cap))
+        cap = self._cap
+        head, answers = await self._ask(requests(cap))
+        # Compared with what was asked for: other calls move what is known on.
+        if head.applied != cap:
+            self._cap = max(self._cap, head.applied)
+            _, answers = await self._ask(requests(head.applied))
         return head, answers
 
     async def ask_at(self, requests: Sequence[models.QueryRequest]) -> list[list[models.ScoredPoint]]:
@@ -87,14 +90,15 @@ class Reader:
 
     async def _ask(self, requests: Sequence[models.QueryRequest]) -> tuple[Head, list[list[models.ScoredPoint]]]:
         asked = [HEAD_REQUEST, *requests]
-        responses = await self._connection.call(
-            "reading",
-            lambda client: client.query_batch_points(
-                self._connection.name, asked, consistency=self._connection.consistency
-            ),
-        )
-        found = responses[0].points
-        return heads.decode(found[0].payload if found else None), [response.points for response in responses[1:]]
+
+        async def ask(client: AsyncQdrantClient) -> tuple[Head, list[list[models.ScoredPoint]]]:
+            since = self._connection.applied
+            responses = await client.query_batch_points(self._connection.name, asked)
+            found = responses[0].points
+            head = heads.seen(self._connection, found[0].payload if found else None, since)
+            return head, [response.points for response in responses[1:]]
+
+        return await self._connection.call("reading", ask)
 
     async def has_erased(self) -> bool:
         """Say whether there is a stub of an erased version."""
@@ -179,7 +183,6 @@ class Reader:
                 query_filter=condition,
                 limit=limit,
                 with_payload=[field, *_PLACE_FIELDS],
-                consistency=self._connection.consistency,
             ),
         )
         return list(answer.points)
@@ -206,13 +209,7 @@ class Reader:
         return await self._connection.call(
             "reading",
             lambda client: client.scroll(
-                self._connection.name,
-                condition,
-                limit=CHUNK,
-                offset=offset,
-                with_payload=fields,
-                with_vectors=vectors,
-                consistency=self._connection.consistency,
+                self._connection.name, condition, limit=CHUNK, offset=offset, with_payload=fields, with_vectors=vectors
             ),
         )
 
@@ -240,7 +237,6 @@ class Reader:
                 list(ids),
                 with_payload=stored.payload_fields(projection),
                 with_vectors=stored.vector_names(projection),
-                consistency=self._connection.consistency,
             ),
         )
         by_id = {str(point.id): point for point in found}

@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -136,6 +136,15 @@ def free_port() -> int:
         return port
 
 
+def free_pair() -> tuple[int, int]:
+    """Return two such ports in a row: gRPC listens on the next one where nothing else is said."""
+    while True:
+        first = free_port()
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind((HOST, first + 1))
+            return first, first + 1
+
+
 class ProcessServer:
     """A server as a child process, with its data in a folder."""
 
@@ -147,7 +156,7 @@ class ProcessServer:
             cluster_port: On which it talks with the other nodes of a cluster; None for a server alone.
             bootstrap_port: The cluster port of the node that it joins; None for the first node.
         """
-        self.http_port, self.grpc_port = free_port(), free_port()
+        self.http_port, self.grpc_port = free_pair()
         self._folder = folder
         self._cluster_port, self._bootstrap_port = cluster_port, bootstrap_port
         self._process: subprocess.Popen[bytes] | None = None

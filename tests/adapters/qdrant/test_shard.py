@@ -214,7 +214,7 @@ def test_a_changed_part_is_named_by_a_check_and_refused_by_the_reads_that_load_i
             assert shard.store.get([ById(version.memory_id)], NEWEST, projection) != [None]
 
 
-def test_a_changed_vector_is_named_by_a_check_and_refused_by_a_search(shard: Journaled) -> None:
+def test_a_changed_vector_is_named_by_a_check_and_refused_by_the_reads_that_load_it(shard: Journaled) -> None:
     version = a_version(1, vectors=windows(axis(1)), sparse=terms({1: 1.0}))
     shard.commit(version)
     write = shard.journal[0].writes[0]
@@ -224,7 +224,11 @@ def test_a_changed_vector_is_named_by_a_check_and_refused_by_a_search(shard: Jou
         f"point {write.point_id}, vectors"
     ]
     with pytest.raises(StoreDamagedError):
-        list(shard.store.find_similar(SimilarityQuery(read_point=NEWEST, dense=axis(2))))
+        shard.store.get([ById(version.memory_id)], NEWEST, Projection(vectors=True))
+    for limit, projection in ((None, SUMMARY), (1, Projection(vectors=True))):
+        query = SimilarityQuery(read_point=NEWEST, dense=axis(2), limit=limit, projection=projection)
+        with pytest.raises(StoreDamagedError):
+            list(shard.store.find_similar(query))
 
 
 def test_a_field_that_no_longer_fits_its_version_is_named(shard: Journaled) -> None:
