@@ -153,7 +153,7 @@ async def all_active(nodes: Sequence[ProcessServer]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.requirement("B10", "B13")
+@pytest.mark.requirement("A17", "F7")
 async def test_a_node_dies_under_load_and_comes_back_and_another_one_dies_and_nothing_acknowledged_is_lost(
     nodes: Sequence[ProcessServer], start: Start
 ) -> None:
