@@ -170,7 +170,7 @@ class Committer:
             if moved.pending:
                 await intents.apply(self._connection, moved, intent, self._dimension)
                 self._connection.note_applied(moved.position)
-        elif not await self._was_written(intent.inserts[0], token):
+        elif not await self._was_written((*intent.inserts, *intent.stubs)[0], token):
             return False
         for one in planned:
             _settle(one.waiting, CommitReceipt(one.position, durable=True))

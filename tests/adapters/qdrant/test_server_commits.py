@@ -139,6 +139,32 @@ async def test_a_writer_that_stalls_before_its_commit_begins_again_where_another
     await quick.close()
 
 
+@pytest.mark.requirement("A17")
+async def test_a_writer_that_only_erases_begins_again_where_another_was_faster(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, quick = await an_adapter(url), await an_adapter(url)
+    await slow.commit(a_commit(a_version(1), a_version(2)))
+    move, stalled, go_on = heads.move, asyncio.Event(), asyncio.Event()
+
+    async def stall(connection: Any, *rest: Any, **options: Any) -> heads.Head:
+        if slow._store is not None and connection is slow._store.connection:
+            stalled.set()
+            await go_on.wait()
+        return await move(connection, *rest, **options)
+
+    monkeypatch.setattr(heads, "move", stall)
+    erasure = asyncio.ensure_future(slow.commit(a_commit(erases=(a_version(1).ref,))))
+    await stalled.wait()
+    faster = await quick.commit(a_commit(a_version(3)))
+    go_on.set()
+    assert (await erasure).position > faster.position
+    assert await quick.get([ById(name) for name in ids(1)], NEWEST) == [None]
+    assert await quick.count(NEWEST) == 2
+    await slow.close()
+    await quick.close()
+
+
 async def test_intents_that_are_too_large_for_the_head_lie_beside_it_and_leave_nothing(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
