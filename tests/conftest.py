@@ -1,9 +1,12 @@
-"""What all tests share: how much Hypothesis tries, and that slow tests are asked for by `--slow`."""
+"""What all tests share: how much Hypothesis tries, that slow tests are asked for by `--slow`, and a Qdrant server."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.adapters.qdrant.server_process import Server, ServerMissingError, new_server
 
 # Time limits on single examples would make a busy machine fail; a whole run has pytest's limit.
 settings.register_profile(
@@ -41,3 +44,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 _SLOW_LEFT_OUT = pytest.StashKey[int]()
+
+
+@pytest.fixture(scope="session")
+def qdrant_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Give a server that runs; where none can be started the tests that need one are skipped."""
+    try:
+        server = new_server(tmp_path_factory.mktemp("qdrant"))
+        server.start()
+    except ServerMissingError as missing:
+        pytest.skip(f"no Qdrant server to test against: {missing}")
+    yield server
+    server.stop()

@@ -1,4 +1,4 @@
-"""What the tests of Qdrant share: a server for the whole run, a fresh collection for each test, a folder in memory."""
+"""What the tests of Qdrant share: a fresh collection for each test, and a folder in memory."""
 
 import shutil
 import tempfile
@@ -8,20 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.adapters.qdrant.server_process import Server, ServerMissingError, drop, new_server
-
-
-@pytest.fixture(scope="session")
-def qdrant_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Give a server that runs; where none can be started the tests that need one are skipped."""
-    try:
-        server = new_server(tmp_path_factory.mktemp("qdrant"))
-        server.start()
-    except ServerMissingError as missing:
-        pytest.skip(f"no Qdrant server to test against: {missing}")
-    yield server
-    server.stop()
-
+from tests.adapters.qdrant.server_process import Server, drop
 
 IN_MEMORY = Path("/dev/shm")
 IN_MEMORY_BYTES_MIN = 2 * 2**30

@@ -14,6 +14,8 @@ import pytest
 from recollect.service import MemoryService, NewMemory, Settings, create_memory_service
 from recollect.service.branching.requests import MergeRequest, NewBranch, NewTag
 from recollect.service.requests import Revision, SearchRequest
+from tests.adapters.qdrant.server_process import Server, drop
+from tests.adapters.qdrant.server_process import url_of as server_url
 
 if TYPE_CHECKING:
     from tests.service.cli.conftest import Cli
@@ -22,10 +24,11 @@ Result = TypeVar("Result")
 PEANUTS = NewMemory(content="Ben is allergic to peanuts.")
 KILLED = """
 import os, signal, sys
-from recollect.adapters.files import FileAdapter
+from recollect.adapters.registry import create_adapter
 from recollect.service.cli.main import app
 
-commit, left = FileAdapter.commit, int(sys.argv.pop(1))
+Adapter = type(create_adapter(sys.argv[-1]))
+commit, left = Adapter.commit, int(sys.argv.pop(1))
 
 async def commit_or_die(self, one):
     global left
@@ -34,14 +37,29 @@ async def commit_or_die(self, one):
         os.kill(os.getpid(), signal.SIGKILL)
     return await commit(self, one)
 
-FileAdapter.commit = commit_or_die
+Adapter.commit = commit_or_die
 app()
 """
 
 
-@pytest.fixture
-def url_of(tmp_path: Path) -> Callable[[str], str]:
-    return lambda name: f"file:{tmp_path / name}"
+PAIRS = ["edge-to-server", "server-to-edge", "file-to-server", "server-to-file", "server-to-server"]
+
+
+@pytest.fixture(params=["file-to-file", *(pytest.param(pair, marks=pytest.mark.slow) for pair in PAIRS)])
+def url_of(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
+    """Gives URLs of stores: of `source` on one backend, of all others on another."""
+    first, _, second = str(request.param).partition("-to-")
+
+    def url(name: str) -> str:
+        backend = first if name == "source" else second
+        if backend != "server":
+            return f"{backend}:{tmp_path / name}"
+        server: Server = request.getfixturevalue("qdrant_server")
+        collection = f"{tmp_path.name}-{name}"
+        request.addfinalizer(lambda: drop(server, collection))
+        return server_url(server, collection)
+
+    return url
 
 
 @pytest.fixture

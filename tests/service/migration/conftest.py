@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -23,6 +24,7 @@ from recollect.adapters.testing.values import (
     windows,
 )
 from recollect.service.branching.records import AT_THIS_COMMIT, BranchRecord
+from tests.adapters.qdrant.server_process import Server, drop, url_of
 
 NewStore = Callable[[str], ProvenanceStorageAdapter]
 """From a store's name to a closed adapter of it; the same name means the same storage."""
@@ -41,18 +43,44 @@ def model_stores(_folder: Path) -> NewStore:
     return lambda name: ModelAdapter(storages.setdefault(name, ModelStorage()))
 
 
+def server_stores(server: Server, request: pytest.FixtureRequest) -> NewStore:
+    """Make stores in collections that are removed after the test."""
+    collections: dict[str, str] = {}
+
+    def new_store(name: str) -> ProvenanceStorageAdapter:
+        if name not in collections:
+            collections[name] = f"migrate-{uuid4().hex}"
+            request.addfinalizer(lambda: drop(server, collections[name]))
+        return create_adapter(url_of(server, collections[name]))
+
+    return new_store
+
+
 DRAFT = msgspec.json.encode(
     BranchRecord(name="draft", id="draft", parent="main", lineage=(BranchSpan("main", AT_THIS_COMMIT),))
 ).decode()
 
 BACKENDS = {"file": file_stores, "edge": edge_stores, "model": model_stores}
-PAIRS = [("file", "file"), ("file", "edge"), ("edge", "file"), ("file", "model")]
+PAIRS = [
+    ("file", "file"),
+    ("file", "edge"),
+    ("edge", "file"),
+    ("file", "model"),
+    pytest.param(("edge", "server"), marks=pytest.mark.slow),
+    pytest.param(("server", "edge"), marks=pytest.mark.slow),
+]
 
 
 @pytest.fixture(params=PAIRS, ids="-to-".join)
 def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> NewStore:
     """Makes stores: `source` on one backend, all others on another."""
-    first, second = (BACKENDS[name](tmp_path / name) for name in request.param)
+
+    def stores(backend: str) -> NewStore:
+        if backend == "server":
+            return server_stores(request.getfixturevalue("qdrant_server"), request)
+        return BACKENDS[backend](tmp_path / backend)
+
+    first, second = map(stores, request.param)
     return lambda name: (first if name == "source" else second)(name)
 
 
