@@ -1,6 +1,8 @@
 """Conditions in the words of the client of a server. Only this module and the server's adapter need the client."""
 
-from qdrant_client import models
+from typing import Any
+
+from qdrant_client import grpc, models
 
 from recollect.adapters.qdrant.conditions import All, AnyOf, Between, Condition, Matching, Negated, Nested
 
@@ -41,3 +43,42 @@ def _one(condition: Condition) -> models.Condition:
             return client_filter(condition)
         case _:
             return models.HasIdCondition(has_id=[])
+
+
+def message_filter(condition: Condition) -> grpc.Filter:
+    """Return a condition as a filter of the client's gRPC messages, which a search needs made fast."""
+    return grpc.Filter(**_clauses(condition))
+
+
+def _clauses(condition: Condition) -> dict[str, Any]:
+    """Return the arguments of a filter: messages are made of nested ones at once."""
+    must: list[Any] = []
+    must_not: list[Any] = []
+    left = [condition]
+    for one in left:
+        match one:
+            case All(conditions):
+                left += conditions
+            case Negated(inner):
+                must_not.append(_clause(inner))
+            case _:
+                must.append(_clause(one))
+    return {"must": must, "must_not": must_not}
+
+
+def _clause(condition: Condition) -> dict[str, Any]:
+    match condition:
+        case Matching(field, (value,)):
+            return {"field": {"key": field, "match": {"keyword": value}}}
+        case Matching(field, values) if values:
+            return {"field": {"key": field, "match": {"keywords": {"strings": list(values)}}}}
+        case Between(field, gt, gte, lt, lte):
+            return {"field": {"key": field, "range": {"gt": gt, "gte": gte, "lt": lt, "lte": lte}}}
+        case Nested(field, inner):
+            return {"nested": {"key": field, "filter": _clauses(inner)}}
+        case AnyOf(conditions) if conditions:
+            return {"filter": {"should": [_clause(inner) for inner in conditions]}}
+        case All() | Negated():
+            return {"filter": _clauses(condition)}
+        case _:
+            return {"has_id": {}}

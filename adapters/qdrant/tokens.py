@@ -7,6 +7,7 @@ index. With 96 bits no two of a store's values meet by chance.
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -29,6 +30,9 @@ MARK_LETTERS = 8
 EXACT_INTEGER_MAX = 2**53
 """Up to this size a float64, in which engines compare, holds every whole number."""
 
+KEPT_BYTES_MAX = 256
+"""Longer values are not kept in memory for the next time."""
+
 _ENCODE = msgspec.json.Encoder().encode
 _KEY = ("key",)
 _TEXT_FIELDS = ("kind", "key", "actor", "source")
@@ -39,7 +43,15 @@ def _digest(*parts: object) -> str:
         encoded = _ENCODE(parts)
     except UnicodeEncodeError as error:
         raise InvalidRequestError("a text holds half a surrogate pair, which is no UTF-8: no store holds it") from error
+    return _kept_word(encoded) if len(encoded) <= KEPT_BYTES_MAX else _word(encoded)
+
+
+def _word(encoded: bytes) -> str:
     return urlsafe_b64encode(blake2b(encoded, digest_size=DIGEST_BYTES).digest()).decode()
+
+
+# The same few fields and values come again and again, and each value twice: when it is checked and when it is written.
+_kept_word = lru_cache(maxsize=4_096)(_word)
 
 
 def value_token(path: FieldPath, value: Scalar) -> str:

@@ -157,19 +157,32 @@ class Committer:
         intent = planning.join(one.intent for one in planned)
         for point in (*intent.inserts, *intent.stubs):
             point.payload[intents.COMMIT] = token
-        head = Head(token=token, position=planned[-1].position, applied=seen.applied, versions=seen.versions)
+        head = Head(
+            token=token,
+            position=planned[-1].position,
+            applied=seen.applied,
+            versions=seen.versions,
+            windowed=seen.windowed or any(point.windows is not None for point in intent.inserts),
+        )
         loop = asyncio.get_running_loop()
         left_s = max(0.1, min(one.waiting.until for one in planned) - loop.time())
+        making = None
+        if len(intent.inserts) > INLINE_PUTS_MAX:
+            # While the server moves the head.
+            points_of = asyncio.to_thread(intents.points_of, self._connection, intent, self._dimension)
+            making = asyncio.create_task(points_of)
         try:
             moved = await heads.move(self._connection, seen, head, intents.encode(intent), patience_s=left_s)
         except StoreUnavailableError as error:
             raise StoreUnavailableError(
                 f"{error}. Whether the commit was written is not known; send it again: it is never written twice"
             ) from error
+        finally:
+            points = None if making is None else await making
         if moved.token == token:
             if moved.pending:
-                await intents.apply(self._connection, moved, intent, self._dimension)
-                self._connection.note_applied(moved.position)
+                await intents.apply(self._connection, moved, intent, self._dimension, points)
+                self._connection.note_applied(moved.position, windowed=moved.windowed)
         elif not await self._was_written((*intent.inserts, *intent.stubs)[0], token):
             return False
         for one in planned:

@@ -54,6 +54,7 @@ class Connection:
         head_consistency: How many copies must agree on the head.
         ordering: Through which copy writes go; None where there is only one.
         applied: Up to where commits are written to their points, as far as any node has said.
+        windowed: Whether a version up to there may have several rows.
     """
 
     def __init__(self, address: ServerAddress) -> None:
@@ -66,6 +67,7 @@ class Connection:
         self.head_consistency: models.ReadConsistencyType | None = None
         self.ordering: models.WriteOrdering | None = None
         self.applied = 0
+        self.windowed = True
 
     @property
     def note(self) -> str | None:
@@ -85,9 +87,10 @@ class Connection:
         if replicas > 2:  # noqa: PLR2004 - with two, most of them are both, and neither could be missing
             self.head_consistency = models.ReadConsistencyType.QUORUM
 
-    def note_applied(self, position: int) -> None:
-        """Take note of up to where commits are written to their points."""
-        self.applied = max(self.applied, position)
+    def note_applied(self, position: int, *, windowed: bool) -> None:
+        """Take note of up to where commits are written, and whether a version up to there may have several rows."""
+        if position >= self.applied:
+            self.applied, self.windowed = position, windowed
 
     async def close(self) -> None:
         """Close the connections."""

@@ -6,6 +6,7 @@
     versions   how many versions there are up to `applied`
     intent     while `applied` is behind: what the commit writes, so that anybody can finish it
     parts      likewise, where it is too large for the head: in how many points of their own it lies
+    windowed   whether a version may have several rows, as far as `position`; searches ask for those only then
 
 A commit is the one write that moves the head from the token that the writer has seen to its own. The server compares
 and writes a point in one step, so of two writers who saw the same token one moves the head, and the other sees that
@@ -21,6 +22,7 @@ from msgspec import Struct
 from qdrant_client import AsyncQdrantClient, models
 
 from recollect.adapters.errors import StoreDamagedError
+from recollect.adapters.qdrant.server import wire
 from recollect.adapters.qdrant.server.connection import Connection, OutdatedError
 
 INLINE_BYTES_MAX = 256 * 1024
@@ -46,6 +48,7 @@ class Head(Struct, frozen=True, kw_only=True):
     versions: int = 0
     intent: str | None = None
     parts: int = 0
+    windowed: bool = True
 
     @property
     def pending(self) -> bool:
@@ -53,7 +56,7 @@ class Head(Struct, frozen=True, kw_only=True):
         return self.applied < self.position
 
 
-FIRST = Head(token="none")  # noqa: S106 - no secret
+FIRST = Head(token="none", windowed=False)  # noqa: S106 - no secret
 """The head of a store without commits."""
 
 
@@ -78,7 +81,7 @@ def seen(connection: Connection, payload: dict[str, Any] | None, since: int) -> 
         raise _damaged(f"it cannot be read ({error})") from error
     if head.applied < since and connection.ordering is not None:
         raise OutdatedError("the node has not caught up yet")
-    connection.note_applied(head.applied)
+    connection.note_applied(head.applied, windowed=head.windowed)
     return head
 
 
@@ -128,13 +131,13 @@ async def move(connection: Connection, seen: Head, head: Head, intent: bytes, *,
     if len(text) <= INLINE_BYTES_MAX:
         pieces = []
     new = msgspec.structs.replace(head, intent=None if pieces else text, parts=len(pieces))
-    operations: list[models.UpdateOperation] = [
+    operations: list[wire.Operation] = [
         _upsert([_part(head, number, piece)], None) for number, piece in enumerate(pieces)
     ]
     operations.append(_conditional(new, seen.token))
 
     async def ask(client: AsyncQdrantClient) -> Head:
-        await client.batch_update_points(connection.name, operations, ordering=connection.ordering)
+        await wire.update(connection, client, operations)
         return await _retrieve(connection, client, models.PayloadSelectorExclude(exclude=["head_intent"]))
 
     return await connection.call("committing", ask, patience_s=patience_s)
@@ -145,7 +148,13 @@ def mark_applied(head: Head, versions: int) -> list[models.UpdateOperation]:
 
     Sent in one batch behind the writes themselves: the server stops a batch at the first operation that fails.
     """
-    applied = Head(token=head.token, position=head.position, applied=head.position, versions=head.versions + versions)
+    applied = Head(
+        token=head.token,
+        position=head.position,
+        applied=head.position,
+        versions=head.versions + versions,
+        windowed=head.windowed,
+    )
     operations: list[models.UpdateOperation] = [_conditional(applied, head.token)]
     if head.parts:
         operations.append(drop_parts(head.position))

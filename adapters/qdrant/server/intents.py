@@ -22,11 +22,11 @@ from recollect.adapters.qdrant.client_conditions import client_filter
 from recollect.adapters.qdrant.conditions import All, Between, Negated, of_memories
 from recollect.adapters.qdrant.fields import BRANCH, BRANCHES, CURRENT, FIRST, FIRSTS, LIVE, NEVER, POSITION, UNTIL
 from recollect.adapters.qdrant.mutations import PointWrite
-from recollect.adapters.qdrant.server import heads
+from recollect.adapters.qdrant.server import heads, wire
 from recollect.adapters.qdrant.server.connection import Connection
 from recollect.adapters.qdrant.server.heads import Head
 from recollect.adapters.qdrant.server.selecting import ERASED_AT
-from recollect.adapters.qdrant.server.stored import client_point
+from recollect.adapters.qdrant.server.wire import Operation, Upsert
 
 POINTS_PER_CALL = 1_000
 SPREAD_AT: Final = "spread_at"
@@ -82,35 +82,43 @@ async def finish(connection: Connection, dimension: int) -> Head:
             await apply(connection, head, _DECODER.decode(content), dimension)
 
 
-async def apply(connection: Connection, head: Head, intent: Intent, dimension: int) -> None:
+async def apply(
+    connection: Connection, head: Head, intent: Intent, dimension: int, points: Sequence[Operation] | None = None
+) -> None:
     """Write to the points what a commit says, and then to the head that it is written.
 
     The server works on a batch in order and stops at what fails; where there are several batches, each is sent once
     the one before is done. So the head says "applied" only when everything before it is.
+
+    Args:
+        connection: To the server.
+        head: As it announces the commit.
+        intent: What the commit writes.
+        dimension: How many numbers a row has.
+        points: `points_of` the intent, if they are made already.
     """
-    for batch in _batches(head, intent, dimension):
-        await _send(connection, batch)
+    operations = [*(points_of(connection, intent, dimension) if points is None else points)]
+    for operation in operations[:-1]:
+        await _send(connection, [operation])
+    await _send(connection, [*operations[-1:], *_marks(intent), *heads.mark_applied(head, len(intent.inserts))])
 
 
-async def _send(connection: Connection, batch: list[models.UpdateOperation]) -> None:
+def points_of(connection: Connection, intent: Intent, dimension: int) -> list[Operation]:
+    """Return the points that a commit writes as they are sent."""
+    return [
+        wire.ready(connection, Upsert(points[start : start + POINTS_PER_CALL], condition, dimension))
+        # Stubs first: what the same commit puts in an erased version's place marks the stub.
+        for points, condition in ((intent.stubs, _NOT_ERASED), (intent.inserts, heads.NEVER))
+        for start in range(0, len(points), POINTS_PER_CALL)
+    ]
+
+
+async def _send(connection: Connection, batch: list[Operation]) -> None:
     await connection.call(
         "writing a commit's points",
-        lambda client: client.batch_update_points(connection.name, batch, ordering=connection.ordering),
+        lambda client: wire.update(connection, client, batch),
         patience_s=APPLY_PATIENCE_S,
     )
-
-
-def _batches(head: Head, intent: Intent, dimension: int) -> Iterator[list[models.UpdateOperation]]:
-    operations: list[models.UpdateOperation] = []
-    # Stubs first: what the same commit puts in an erased version's place marks the stub.
-    for points, condition in ((intent.stubs, _NOT_ERASED), (intent.inserts, heads.NEVER)):
-        for start in range(0, len(points), POINTS_PER_CALL):
-            if operations:
-                yield operations
-            some = [client_point(point, dimension) for point in points[start : start + POINTS_PER_CALL]]
-            operations = [models.UpsertOperation(upsert=models.PointsList(points=some, update_filter=condition))]
-    operations += _marks(intent)
-    yield [*operations, *heads.mark_applied(head, len(intent.inserts))]
 
 
 def _marks(intent: Intent) -> Iterator[models.UpdateOperation]:

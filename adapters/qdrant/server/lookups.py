@@ -10,6 +10,7 @@ from recollect.adapters.qdrant.client_conditions import client_filter
 from recollect.adapters.qdrant.conditions import Condition, Matching, of_memories
 from recollect.adapters.qdrant.points import point_id
 from recollect.adapters.qdrant.server import selecting, stored
+from recollect.adapters.qdrant.server.stored import Found
 from recollect.adapters.qdrant.tokens import content_token, value_token
 from recollect.adapters.qdrant.validation import is_memory_id
 from recollect.adapters.versions import Version
@@ -17,7 +18,7 @@ from recollect.adapters.versions import Version
 SPARE = 64
 """By how many versions a question asks for more than it should find: a key has more than one holder in rare cases."""
 
-Answer = Sequence[models.ScoredPoint]
+Answer = Sequence[Found]
 Place = tuple[int, str, str, int]
 
 

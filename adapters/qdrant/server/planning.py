@@ -5,7 +5,6 @@ writes is therefore named (`needs`), and a commit whose names meet those of an e
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from msgspec.structs import replace
 from qdrant_client import models
@@ -43,10 +42,11 @@ from recollect.adapters.qdrant.server import selecting, stored
 from recollect.adapters.qdrant.server.intents import SPREAD_AT, Intent, Spread, Superseded, branches_of
 from recollect.adapters.qdrant.server.lookups import Lookup
 from recollect.adapters.qdrant.server.selecting import ERASED_AT
+from recollect.adapters.qdrant.server.stored import Found
 from recollect.adapters.versions import Version, VersionRef, stub_of
 
 Name = tuple[str, ...]
-Answer = Sequence[models.ScoredPoint]
+Answer = Sequence[Found]
 KEPT_FIELDS = [CURRENT, UNTIL, FIRST, BRANCHES, FIRSTS, SPREAD_AT, ERASED_AT]
 """What a stub keeps of the payload of the version that it stands for."""
 
@@ -163,9 +163,9 @@ class Facts:
             spreads=[Spread(memory_id, position, firsts[memory_id]) for memory_id in sorted(spread)],
         )
 
-    def _stub(self, point: models.ScoredPoint, position: int) -> PointWrite:
+    def _stub(self, point: Found, position: int) -> PointWrite:
         [version] = stored.versions_of([point], Projection(), self._dimension)
-        payload = point.payload or {}
+        payload = point.payload
         stub = stub_of(version)
         write = write_of(stub, int(payload[FIRST]))
         write.payload.update({name: payload[name] for name in KEPT_FIELDS if name in payload})
@@ -228,7 +228,7 @@ def _holds(
         case ContentIsNew():
             return version is None, version.ref if version else None
         case HeadIs(_, expected_position):
-            position = int((head[0].payload or {})[POSITION]) if head else 0
+            position = int(head[0].payload[POSITION]) if head else 0
             return position == expected_position, position
 
 
@@ -243,7 +243,7 @@ def _lines(answer: Answer) -> tuple[dict[tuple[str, str], str], dict[str, dict[s
     newest: dict[tuple[str, str], str] = {}
     firsts: dict[str, dict[str, int]] = {}
     for point in answer:
-        payload: dict[str, Any] = point.payload or {}
+        payload = point.payload
         newest[payload[MEMORY], payload[BRANCH]] = str(point.id)
         firsts.setdefault(payload[MEMORY], {})[payload[BRANCH]] = int(payload[FIRST])
     return newest, firsts

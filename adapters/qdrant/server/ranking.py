@@ -1,33 +1,36 @@
 """Searching: the server ranks, and what it found is scored again, so that the order is the same on every backend.
 
-The server's scores are sums of float32 in an order of its own. They serve to find candidates; what is given out is
-computed anew in float64 from the stored rows, rounded, and cut where nothing behind it can come before it.
+The server's scores are sums of float32 in an order of its own. A candidate whose score is clear of all others keeps it;
+where two are too close to tell, or one may lie on either side of the threshold, they are computed anew in float64 from
+what is stored. They are rounded, and cut where nothing behind can come before. Loading the vectors of all candidates
+would take longer than finding them.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final, Literal
 
 import numpy as np
 from msgspec.structs import replace
-from qdrant_client import models
 
 from recollect.adapters.fusion import SCORE_DECIMALS, candidates_of, reciprocal_rank_fusion
 from recollect.adapters.port import Match, Projection, SimilarityQuery
 from recollect.adapters.qdrant.client_conditions import client_filter
-from recollect.adapters.qdrant.conditions import Selection
-from recollect.adapters.qdrant.fields import DENSE, MEMORY, TERMS, WINDOWS
+from recollect.adapters.qdrant.conditions import All, Matching, Selection
+from recollect.adapters.qdrant.fields import DENSE, MEMORY, TERMS, WINDOWED, WINDOWS
 from recollect.adapters.qdrant.points import read_terms
 from recollect.adapters.qdrant.server import selecting, stored
 from recollect.adapters.qdrant.server.reading import Reader
+from recollect.adapters.qdrant.server.wire import Nearest
 from recollect.adapters.versions import SparseVector, Vector, Version
 
 Kind = Literal["dense", "sparse"]
-Requests = Callable[[int], list[models.QueryRequest]]
+Questions = Callable[[int], list[Nearest]]
 TOLERANCE: Final = 1e-5
 """How far, beside its size, a float32 score may lie from the one in float64; ten times what was seen."""
 
-MARGIN = 6
+MARGIN = 2
 """How many more candidates than the limit are asked for, so that one call is mostly enough."""
 
 TOP_MAX = 1_000
@@ -109,46 +112,76 @@ class Search:
         wanted = limit + MARGIN
         while True:
             answers = await self._candidates(kind, wanted, threshold)
-            found = self._scored(kind, [point for answer in answers for point in answer], self._query.projection)
+            points = [point for answer in answers for point in answer]
+            if self._comes_with_vectors(kind):
+                found = self._scored(kind, points, self._query.projection)
+            else:
+                found = await self._told_apart(points, threshold)
             # What the server did not show has at most the last score that it did.
             floors = [answer[-1].score for answer in answers if len(answer) >= wanted]
-            if not floors or (len(found) >= limit and found[limit - 1].score > _ceiling(max(floors))):
+            if not floors or (len(found) >= limit and found[limit - 1].score > max(floors) + _doubt(max(floors))):
                 return found
             wanted *= 4
 
-    async def _candidates(self, kind: Kind, wanted: int, threshold: float | None) -> list[list[models.ScoredPoint]]:
-        vectors: list[str] | bool = [DENSE, WINDOWS] if kind == "dense" else [TERMS]
+    def _comes_with_vectors(self, kind: Kind) -> bool:
+        """Say whether candidates are loaded with what scores are computed from: terms are short, and often tie."""
+        return kind == "sparse" or self._query.projection.vectors
+
+    async def _told_apart(self, points: Sequence[stored.Found], threshold: float | None) -> list[Found]:
+        """Return candidates by rows, best first; the scores of those that are too close to tell are computed anew."""
+        projection = self._query.projection
+        versions = stored.versions_of(points, projection, self._reader.dimension)
+        scores = {str(point.id): round(float(point.score), SCORE_DECIMALS) or 0.0 for point in points}
+        unsure = _unsure(scores, threshold)
+        if unsure:
+            loaded = await self._reader.points(sorted(unsure), Projection(vectors=True))
+            scores = {name: score for name, score in scores.items() if name not in unsure}
+            # What was erased meanwhile has no rows any more.
+            anew = {str(point.id): self._score("dense", point) for point in loaded}
+            scores |= {name: score for name, score in anew.items() if score is not None}
+        found = [
+            Found(scores[str(point.id)], version.memory_id, version)
+            for point, version in zip(points, versions, strict=True)
+            if str(point.id) in scores
+        ]
+        return sorted(found, key=_by_rank)
+
+    async def _candidates(self, kind: Kind, wanted: int, threshold: float | None) -> list[list[stored.Found]]:
+        vectors: list[str] | bool = False if kind == "dense" else [TERMS]
         if self._query.projection.vectors:
             vectors = stored.vector_names(self._query.projection)
 
-        def requests(cap: int) -> list[models.QueryRequest]:
-            return [
-                _asking_for(request, stored.payload_fields(self._query.projection), vectors=vectors)
-                for request in self._requests(kind, cap, wanted, threshold)
+        fields = stored.payload_fields(self._query.projection)
+        return await self._ask(
+            lambda cap: [
+                replace(one, fields=fields, vectors=vectors) for one in self._questions(kind, cap, wanted, threshold)
             ]
+        )
 
-        return await self._ask(requests)
-
-    async def _ask(self, requests: Requests) -> list[list[models.ScoredPoint]]:
+    async def _ask(self, questions: Questions) -> list[list[stored.Found]]:
         """Ask of the snapshot of this search; the first question decides which one that is."""
         if self._cap is not None:
-            return await self._reader.ask_at(requests(self._cap))
-        head, answers = await self._reader.ask(requests)
+            return await self._reader.ask_at(questions(self._cap))
+        head, answers = await self._reader.ask(questions)
         self._cap = head.applied
         return answers
 
-    def _requests(self, kind: Kind, cap: int, wanted: int, threshold: float | None) -> list[models.QueryRequest]:
-        condition = client_filter(self._select(cap).condition)
+    def _questions(self, kind: Kind, cap: int, wanted: int, threshold: float | None) -> list[Nearest]:
+        selected = self._select(cap).condition
         floor = None if threshold is None else threshold - TOLERANCE * max(1.0, abs(threshold))
         if kind == "sparse":
-            sparse = self._query.sparse
-            assert sparse is not None  # noqa: S101 - the ranking was chosen by it
-            terms = models.SparseVector(indices=sparse.terms.tolist(), values=sparse.weights.tolist())
-            return [_request(terms, TERMS, condition, wanted, floor)]
-        dense = self._query.dense
-        assert dense is not None  # noqa: S101 - likewise
-        row = dense.astype("<f4").tolist()
-        return [_request(row, DENSE, condition, wanted, floor), _request([row], WINDOWS, condition, wanted, floor)]
+            terms = self._query.sparse
+            return [Nearest(using=TERMS, terms=terms, condition=selected, limit=wanted, floor=floor, fields=[MEMORY])]
+        row = self._query.dense
+        one = Nearest(using=DENSE, row=row, condition=selected, limit=wanted, floor=floor, fields=[MEMORY])
+        if not self._reader.windowed:
+            return [one]
+        # Without this condition the server looks at every point to find those that have several rows.
+        several = All((selected, Matching(WINDOWED, ("yes",))))
+        return [
+            one,
+            Nearest(using=WINDOWS, row=row, condition=several, limit=wanted, floor=floor, fields=[MEMORY]),
+        ]
 
     async def _all(self, kind: Kind, threshold: float | None) -> AsyncIterator[list[Found]]:
         """Stream a whole ranking: the server's scores first, then versions as they are given out."""
@@ -159,13 +192,9 @@ class Search:
         if total == 0:
             return
 
-        def requests(cap: int) -> list[models.QueryRequest]:
-            return [
-                _asking_for(request, [MEMORY], vectors=False, exact=True)
-                for request in self._requests(kind, cap, total, threshold)
-            ]
-
-        answers = await self._ask(requests)
+        answers = await self._ask(
+            lambda cap: [replace(one, exact=True) for one in self._questions(kind, cap, total, threshold)]
+        )
         candidates = sorted((point for answer in answers for point in answer), key=_by_score)
         held: list[Found] = []
         for start in range(0, len(candidates), FETCH):
@@ -225,21 +254,6 @@ def dot(mine: SparseVector, query: SparseVector) -> float | None:
     return round(float(product), SCORE_DECIMALS)
 
 
-def _request(query: Any, using: str, condition: models.Filter, limit: int, floor: float | None) -> models.QueryRequest:
-    nearest = models.NearestQuery(nearest=query)
-    return models.QueryRequest(query=nearest, using=using, filter=condition, limit=limit, score_threshold=floor)
-
-
-def _asking_for(
-    request: models.QueryRequest, fields: list[str], *, vectors: list[str] | bool, exact: bool = False
-) -> models.QueryRequest:
-    """Return a question that asks for parts of a point, and perhaps looks at every vector."""
-    changes: dict[str, Any] = {"with_payload": fields, "with_vector": vectors}
-    if exact:
-        changes["params"] = models.SearchParams(exact=True)
-    return request.model_copy(update=changes)
-
-
 def _cut(found: Sequence[Found], limit: int | None, threshold: float | None) -> list[Found]:
     return [one for one in found if threshold is None or one.score >= threshold][:limit]
 
@@ -249,11 +263,30 @@ def _ceiling(score: float) -> float:
     return score + TOLERANCE * max(1.0, abs(score))
 
 
+def _doubt(score: float) -> float:
+    """Return how far apart two of the server's scores must be, at least, to be in the order of the exact ones."""
+    return 2 * TOLERANCE * max(1.0, abs(score))
+
+
+def _unsure(scores: Mapping[str, float], threshold: float | None) -> set[str]:
+    """Return the ids of those whose place among the others, or beside the threshold, their scores do not tell."""
+    ranked = sorted(scores.items(), key=lambda item: -item[1])
+    unsure = {
+        name
+        for (better, high), (worse, low) in pairwise(ranked)
+        if low >= high - _doubt(high)
+        for name in (better, worse)
+    }
+    if threshold is not None:
+        unsure |= {name for name, score in ranked if abs(score - threshold) <= _doubt(score)}
+    return unsure
+
+
 def _by_rank(found: Found) -> tuple[float, str]:
     return (-found.score, found.memory_id)
 
 
-def _by_score(point: models.ScoredPoint) -> float:
+def _by_score(point: stored.Found) -> float:
     return -point.score
 
 

@@ -16,11 +16,13 @@ from recollect.adapters.port import Order, Projection, ReadPoint, Scan, Selector
 from recollect.adapters.qdrant.client_conditions import client_filter
 from recollect.adapters.qdrant.conditions import Between, Selection
 from recollect.adapters.qdrant.fields import BRANCH, CREATED, MEMORY, NUMBER, POSITION
-from recollect.adapters.qdrant.server import heads, selecting, stored
+from recollect.adapters.qdrant.server import heads, selecting, stored, wire
 from recollect.adapters.qdrant.server.connection import Connection
 from recollect.adapters.qdrant.server.heads import HEAD_ID, Head
 from recollect.adapters.qdrant.server.lookups import Lookup, Place
 from recollect.adapters.qdrant.server.selecting import ERASED_AT
+from recollect.adapters.qdrant.server.stored import Found
+from recollect.adapters.qdrant.server.wire import Question
 from recollect.adapters.qdrant.validation import is_memory_id
 from recollect.adapters.versions import Version
 
@@ -51,21 +53,22 @@ class Reader:
     """Reads for one adapter."""
 
     def __init__(self, connection: Connection, dimension: int) -> None:
-        """Begin without knowing how far the store has come."""
+        """Remember where to read; nothing is sent yet."""
         self.dimension = dimension
         self._connection = connection
-        self._cap = 0
+        self._head = wire.prepared(connection, HEAD_REQUEST)
+
+    @property
+    def windowed(self) -> bool:
+        """Whether a version up to the position that the next question is capped at may have several rows."""
+        return self._connection.windowed
 
     async def cap(self) -> int:
         """Return up to where the store can be read now."""
-        applied = (await heads.read(self._connection)).applied
-        self._cap = max(self._cap, applied)
-        return applied
+        return (await heads.read(self._connection)).applied
 
-    async def ask(
-        self, requests: Callable[[int], Sequence[models.QueryRequest]]
-    ) -> tuple[Head, list[list[models.ScoredPoint]]]:
-        """Ask several questions of one snapshot, in one call if the store is still where it was at the last one.
+    async def ask(self, requests: Callable[[int], Sequence[Question]]) -> tuple[Head, list[list[Found]]]:
+        """Ask several questions of one snapshot, in one call if the store is still where it was when last heard of.
 
         The head is read in the same call. Where it has moved on, the questions are asked again from there, which is
         late enough: it has every commit that was acknowledged before this call.
@@ -76,27 +79,25 @@ class Reader:
         Returns:
             The head with `applied` as the cap that holds for the answers, and the answers.
         """
-        cap = self._cap
+        cap = self._connection.applied
         head, answers = await self._ask(requests(cap))
         # Compared with what was asked for: other calls move what is known on.
         if head.applied != cap:
-            self._cap = max(self._cap, head.applied)
             _, answers = await self._ask(requests(head.applied))
         return head, answers
 
-    async def ask_at(self, requests: Sequence[models.QueryRequest]) -> list[list[models.ScoredPoint]]:
+    async def ask_at(self, requests: Sequence[Question]) -> list[list[Found]]:
         """Ask questions of a snapshot that is known already."""
         return (await self._ask(requests))[1]
 
-    async def _ask(self, requests: Sequence[models.QueryRequest]) -> tuple[Head, list[list[models.ScoredPoint]]]:
-        asked = [HEAD_REQUEST, *requests]
+    async def _ask(self, requests: Sequence[Question]) -> tuple[Head, list[list[Found]]]:
+        asked = [self._head, *requests]
 
-        async def ask(client: AsyncQdrantClient) -> tuple[Head, list[list[models.ScoredPoint]]]:
+        async def ask(client: AsyncQdrantClient) -> tuple[Head, list[list[Found]]]:
             since = self._connection.applied
-            responses = await client.query_batch_points(self._connection.name, asked)
-            found = responses[0].points
+            found, *answers = await wire.query(self._connection, client, asked)
             head = heads.seen(self._connection, found[0].payload if found else None, since)
-            return head, [response.points for response in responses[1:]]
+            return head, answers
 
         return await self._connection.call("reading", ask)
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+from msgspec import Struct
 from qdrant_client import models
 
 from recollect.adapters.errors import StoreDamagedError
@@ -17,7 +18,17 @@ from recollect.adapters.versions import Version
 VECTORS: Final = [DENSE, WINDOWS, TERMS]
 EVERYTHING: Final = Projection(content=True, provenance=True, vectors=True)
 
-Point = models.Record | models.ScoredPoint
+
+class Found(Struct, frozen=True, eq=False, gc=False):
+    """A point that was found, with what was asked for of it."""
+
+    id: str
+    payload: dict[str, Any]
+    score: float
+    vector: Any = None
+
+
+Point = models.Record | models.ScoredPoint | Found
 
 
 def payload_fields(projection: Projection) -> list[str]:
