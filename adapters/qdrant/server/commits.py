@@ -16,6 +16,7 @@ import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import uuid4
 
 from recollect.adapters.errors import ConflictError, StorageError, StoreBusyError, StoreUnavailableError
@@ -25,7 +26,7 @@ from recollect.adapters.qdrant.server import heads, intents, planning
 from recollect.adapters.qdrant.server.connection import Connection
 from recollect.adapters.qdrant.server.heads import Head
 from recollect.adapters.qdrant.server.intents import Intent
-from recollect.adapters.qdrant.server.planning import Answer, Facts
+from recollect.adapters.qdrant.server.planning import Answer, Facts, Written
 from recollect.adapters.qdrant.server.reading import Reader
 
 GROUP_COMMITS_MAX = 64
@@ -128,19 +129,22 @@ class Committer:
     async def _plan(self, group: list[Waiting]) -> tuple[Head, list[Planned]]:
         """Find out what holds, tell the others, and plan what is to be written."""
         facts = [Facts(waiting.commit, self._dimension) for waiting in group]
+        of_all = Written.requests(waiting.commit for waiting in group)
         while True:
-            head, answers = await self._reader.ask(lambda cap: [one for fact in facts for one in fact.requests(cap)])
+            head, answers = await self._reader.ask(
+                lambda cap: [*of_all, *(one for fact in facts for one in fact.requests(cap))]
+            )
             if head.pending:
                 await intents.finish(self._connection, self._dimension)
                 continue
-            rest = iter(answers)
+            written = Written.read(answers[: len(of_all)])
+            rest = iter(answers[len(of_all) :])
             of_each = [[next(rest) for _ in fact.requests(0)] for fact in facts]
             if not any(fact.is_cut(answer) for fact, answer in zip(facts, of_each, strict=True)):
                 break
         few = sum(len(waiting.commit.puts) for waiting in group) <= INLINE_PUTS_MAX
-        outcomes = (
-            _plan(facts, of_each, group, head) if few else await asyncio.to_thread(_plan, facts, of_each, group, head)
-        )
+        plan = partial(_plan, facts, of_each, written, group, head)
+        outcomes = plan() if few else await asyncio.to_thread(plan)
         planned: list[Planned] = []
         for waiting, outcome in zip(group, outcomes, strict=True):
             if isinstance(outcome, Planned):
@@ -199,7 +203,11 @@ class Committer:
 
 
 def _plan(
-    facts: Sequence[Facts], answers: Sequence[Sequence[Answer]], group: Sequence[Waiting], head: Head
+    facts: Sequence[Facts],
+    answers: Sequence[Sequence[Answer]],
+    written: Written,
+    group: Sequence[Waiting],
+    head: Head,
 ) -> list[Planned | CommitReceipt | ConflictError]:
     """Return for each commit what it writes, that there is nothing to write, or why it is refused."""
     outcomes: list[Planned | CommitReceipt | ConflictError] = []
@@ -207,10 +215,10 @@ def _plan(
     for fact, answer, waiting in zip(facts, answers, group, strict=True):
         commit = waiting.commit
         try:
-            fact.judge(answer)
+            fact.judge(answer, written)
             if commit.puts or commit.erases:
                 position = planning.position_after(position, commit.position)
-                outcomes.append(Planned(waiting, position, fact.plan(answer, position)))
+                outcomes.append(Planned(waiting, position, fact.plan(answer, written, position)))
             else:
                 outcomes.append(CommitReceipt(head.position, durable=True))
         except ConflictError as error:

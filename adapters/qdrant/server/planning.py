@@ -6,6 +6,7 @@ writes is therefore named (`needs`), and a commit whose names meet those of an e
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from msgspec import Struct
 from msgspec.structs import replace
 from qdrant_client import models
 
@@ -78,8 +79,48 @@ def needs(commit: Commit) -> set[Name]:
     return names
 
 
+class Written(Struct):
+    """What there is of the versions and memories that a group of commits writes; no two of them write the same.
+
+    Attributes:
+        taken: Those of their points that are there.
+        newest: The last point of each memory on each branch.
+        firsts: Since when each memory lives on which branch. A plan adds to it what it writes.
+    """
+
+    taken: set[str]
+    newest: dict[tuple[str, str], str]
+    firsts: dict[str, dict[str, int]]
+
+    @classmethod
+    def requests(cls, commits: Iterable[Commit]) -> list[models.QueryRequest]:
+        """Return the questions: none where nothing is put."""
+        versions = [put.version for commit in commits for put in commit.puts]
+        if not versions:
+            return []
+        taken = selecting.by_ids([point_id(version.ref) for version in versions])
+        newest = selecting.newest_of(sorted({version.memory_id for version in versions}))
+        fields = [MEMORY, BRANCH, FIRST]
+        return [
+            models.QueryRequest(filter=taken, limit=len(versions), with_payload=False),
+            models.QueryRequest(filter=newest, limit=LINES_MAX, with_payload=fields),
+        ]
+
+    @classmethod
+    def read(cls, answers: Sequence[Answer]) -> "Written":
+        """Read the answers."""
+        found = cls(set(), {}, {})
+        for point in answers[0] if answers else ():
+            found.taken.add(point.id)
+        for point in answers[1] if answers else ():
+            memory, branch = point.payload[MEMORY], point.payload[BRANCH]
+            found.newest[memory, branch] = point.id
+            found.firsts.setdefault(memory, {})[branch] = int(point.payload[FIRST])
+        return found
+
+
 class Facts:
-    """What one commit needs to know of the store, as questions and then as answers."""
+    """What one commit needs to know of the store besides, as questions and then as answers."""
 
     def __init__(self, commit: Commit, dimension: int) -> None:
         """Prepare the questions."""
@@ -99,19 +140,13 @@ class Facts:
             fields = [*stored.payload_fields(Projection()), *KEPT_FIELDS]
             erased = selecting.by_ids(self._erased)
             requests.append(models.QueryRequest(filter=erased, limit=len(self._erased), with_payload=fields))
-        if self._ids:
-            taken = selecting.by_ids(self._ids)
-            requests.append(models.QueryRequest(filter=taken, limit=len(self._ids), with_payload=False))
-            newest = selecting.newest_of(sorted({put.version.memory_id for put in self._commit.puts}))
-            fields = [MEMORY, BRANCH, FIRST]
-            requests.append(models.QueryRequest(filter=newest, limit=LINES_MAX, with_payload=fields))
         return requests
 
     def is_cut(self, answers: Sequence[Answer]) -> bool:
         """Say whether the store must be asked for more."""
         return self._lookup.is_cut(answers[: self._lookup.count])
 
-    def judge(self, answers: Sequence[Answer]) -> None:
+    def judge(self, answers: Sequence[Answer], written: Written) -> None:
         """Compare the preconditions with the answers.
 
         Raises:
@@ -128,9 +163,8 @@ class Facts:
                 raise ConflictError(
                     f"{precondition} does not hold: the store has {seen}", precondition=precondition, found=seen
                 )
-        taken = {str(point.id) for point in answers[-2]} if self._ids else set()
         for put, identity in zip(self._commit.puts, self._ids, strict=True):
-            if identity in taken:
+            if identity in written.taken:
                 raise ConflictError(f"{put.version.ref} is there already", precondition=None, found=put.version.ref)
         there = {str(point.id) for point in self._held(answers)}
         for ref in self._commit.erases:
@@ -139,14 +173,12 @@ class Facts:
 
     def _held(self, answers: Sequence[Answer]) -> Answer:
         """Return the points of the versions that shall be erased."""
-        if not self._erased:
-            return ()
-        return answers[-3] if self._ids else answers[-1]
+        return answers[-1] if self._erased else ()
 
-    def plan(self, answers: Sequence[Answer], position: int) -> Intent:
+    def plan(self, answers: Sequence[Answer], written: Written, position: int) -> Intent:
         """Return what the commit writes at a position."""
         stubs = [self._stub(point, position) for point in self._held(answers)]
-        newest, firsts = _lines(answers[-1]) if self._ids else ({}, {})
+        newest, firsts = written.newest, written.firsts
         spread: set[str] = set()
         for put in self._commit.puts:
             version = put.version
@@ -236,17 +268,6 @@ def _head_of(branch: str, cap: int) -> models.QueryRequest:
     newest_first = models.OrderByQuery(order_by=models.OrderBy(key=POSITION, direction=models.Direction.DESC))
     there = selecting.up_to(cap, branch)
     return models.QueryRequest(query=newest_first, filter=there, limit=1, with_payload=[POSITION])
-
-
-def _lines(answer: Answer) -> tuple[dict[tuple[str, str], str], dict[str, dict[str, int]]]:
-    """Return the newest point by memory and branch, and since when each memory lives on which branch."""
-    newest: dict[tuple[str, str], str] = {}
-    firsts: dict[str, dict[str, int]] = {}
-    for point in answer:
-        payload = point.payload
-        newest[payload[MEMORY], payload[BRANCH]] = str(point.id)
-        firsts.setdefault(payload[MEMORY], {})[payload[BRANCH]] = int(payload[FIRST])
-    return newest, firsts
 
 
 def _insert(version: Version, position: int, firsts: Mapping[str, int]) -> PointWrite:
