@@ -221,7 +221,10 @@ class ServiceStatus(Struct, frozen=True, kw_only=True):
     uptime_s: Annotated[float, Meta(description="Since the service was started.")]
     storage: Annotated[StoreFacts, Meta(description="The store behind the service.")]
     embedder: Annotated[dict[str, Any], Meta(description="Model, runtime, agreement with fp32, queue.")]
-    buffer: Annotated[dict[str, float], Meta(description="Operations buffered, batches flushed, mean flush time.")]
+    buffer: Annotated[
+        dict[str, float],
+        Meta(description="Operations buffered, batches flushed, mean flush time, and how much is gathered now."),
+    ]
     operations: Annotated[
         dict[str, dict[str, float]], Meta(description="Each operation's count, errors, and times in milliseconds.")
     ]

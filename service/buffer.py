@@ -4,7 +4,7 @@ It wraps the storage port and is itself a store, so the use cases do not know of
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from time import perf_counter
 
 from recollect.adapters.filters import Filter
@@ -25,6 +25,7 @@ from recollect.adapters.port import (
     StoreStatus,
 )
 from recollect.adapters.versions import Version
+from recollect.service.pace import Pace
 from recollect.service.provenance.derivations import with_derivations
 
 _Waiting = tuple[Commit, asyncio.Future[CommitReceipt]]
@@ -33,17 +34,28 @@ _Waiting = tuple[Commit, asyncio.Future[CommitReceipt]]
 class BufferedStore(ProvenanceStorageAdapter):
     """A store whose commits wait for company, up to a number or a time, and are then flushed together.
 
+    Number and time follow the load: see `pace`. A commit that comes alone is not held back.
+
     Args:
         store: What is wrapped.
-        operations_max: A flush begins as soon as so many commits wait; 1 passes each on at once.
-        interval_ms: A flush begins when the first commit has waited so long.
+        operations_max: A flush begins when so many commits wait, at the latest; 1 passes each on at once.
+        interval_ms: A flush begins when the first commit has waited so long, at the latest.
+        clock: Seconds that only rise.
     """
 
-    def __init__(self, store: ProvenanceStorageAdapter, operations_max: int, interval_ms: float) -> None:
+    def __init__(
+        self,
+        store: ProvenanceStorageAdapter,
+        operations_max: int,
+        interval_ms: float,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
         self._store = store
-        self._operations_max = operations_max
-        self._interval_s = interval_ms / 1000
+        self._passes_on = operations_max == 1
+        self._pace = Pace(operations_max, interval_ms / 1000)
+        self._clock = clock
         self._waiting: list[_Waiting] = []
+        self._waiting_since_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._flushes: set[asyncio.Task[None]] = set()
         self._operations = 0
@@ -56,12 +68,14 @@ class BufferedStore(ProvenanceStorageAdapter):
         return self._store if isinstance(self._store, EncodedSearch) else None
 
     def metrics(self) -> dict[str, float]:
-        """Return how many operations were buffered, batches flushed, and the mean time of a flush."""
+        """Return how many operations were buffered, batches flushed, the mean time of a flush, and the present pace."""
         return {
             "operations_waiting": len(self._waiting),
             "operations_buffered": self._operations,
             "batches_flushed": self._batches,
             "flush_ms_mean": round(1000 * self._flush_s / self._batches, 3) if self._batches else 0.0,
+            "flush_operations_now": self._pace.operations,
+            "flush_interval_ms_now": 0.0 if self._passes_on else round(1000 * self._pace.interval_s, 3),
         }
 
     async def commit(self, commit: Commit) -> CommitReceipt:
@@ -70,32 +84,50 @@ class BufferedStore(ProvenanceStorageAdapter):
         What leads from the versions that others were made of down to those is committed with them.
         """
         commit = with_derivations(commit)
-        if self._operations_max == 1:
-            started = perf_counter()
+        if self._passes_on:
+            started = self._clock()
             receipt = await self._store.commit(commit)
             self._count(1, started)
             return receipt
         future: asyncio.Future[CommitReceipt] = asyncio.get_running_loop().create_future()
+        if not self._waiting:
+            self._waiting_since_s = self._clock()
         self._waiting.append((commit, future))
-        if len(self._waiting) >= self._operations_max:
-            self._begin_flush()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._interval_s, self._begin_flush)
+        self._flush_or_wait()
         return await future
 
-    def _begin_flush(self) -> None:
+    def _flush_or_wait(self) -> None:
+        """Begin a flush where waiting on gains nothing, else see to it that one begins in time."""
+        self._cancel_timer()
+        is_alone = not self._flushes and not self._pace.expects_company
+        left_s = self._waiting_since_s + self._pace.interval_s - self._clock()
+        if is_alone or left_s <= 0 or len(self._waiting) >= self._pace.operations:
+            self._begin_flush()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(left_s, self._begin_flush)
+
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _begin_flush(self) -> None:
+        self._cancel_timer()
         waiting, self._waiting = self._waiting, []
         live = [(commit, future) for commit, future in waiting if not future.done()]
         if live:
+            self._pace.began(len(live), self._clock())
             flush = asyncio.create_task(self._flush_waiting(live))
             self._flushes.add(flush)
-            flush.add_done_callback(self._flushes.discard)
+            flush.add_done_callback(self._flush_ended)
+
+    def _flush_ended(self, flush: asyncio.Task[None]) -> None:
+        self._flushes.discard(flush)
+        if self._waiting:
+            self._flush_or_wait()
 
     async def _flush_waiting(self, waiting: Sequence[_Waiting]) -> None:
-        started = perf_counter()
+        started = self._clock()
         results = await asyncio.gather(*(self._store.commit(commit) for commit, _ in waiting), return_exceptions=True)
         self._count(len(waiting), started)
         for (_, future), result in zip(waiting, results, strict=True):
@@ -109,7 +141,9 @@ class BufferedStore(ProvenanceStorageAdapter):
     def _count(self, operations: int, started: float) -> None:
         self._operations += operations
         self._batches += 1
-        self._flush_s += perf_counter() - started
+        flush_s = self._clock() - started
+        self._flush_s += flush_s
+        self._pace.ended(flush_s)
 
     async def _drain(self) -> None:
         self._begin_flush()

@@ -70,9 +70,9 @@ class Settings(BaseSettings):
     default_actor: str = "anonymous"
     """Who wrote a memory, where its writer does not say."""
     flush_operations_max: Count = 50
-    """Under the preset `background`: how many writes are gathered before they are flushed, at most."""
+    """Under the preset `background`: how many writes the load may gather before they are flushed, at most."""
     flush_interval_ms: float = Field(default=100, gt=0, le=10_000)
-    """Under the preset `background`: how long a write waits to be flushed, at most."""
+    """Under the preset `background`: how long the load may have a write wait for others, at most."""
     working_memories_max: Count = 128
     """How many memories of the kind working a namespace holds; the least recently used leaves."""
     ghost_ttl_s: float = Field(default=3600, gt=0)

@@ -113,7 +113,14 @@ STATUS: dict[str, Any] = {
         "bytes_on_disk": 21430272,
     },
     "embedder": {"model_id": "all-MiniLM-L6-v2", "dimension": 384, "runtime": "openvino"},
-    "buffer": {"operations_buffered": 0, "batches_flushed": 6120, "mean_flush_ms": 0.4},
+    "buffer": {
+        "operations_waiting": 0,
+        "operations_buffered": 6120,
+        "batches_flushed": 6120,
+        "flush_ms_mean": 0.4,
+        "flush_operations_now": 1,
+        "flush_interval_ms_now": 0.0,
+    },
     "operations": {"search": {"count": 10, "errors": 0, "mean_ms": 2.1, "p50_ms": 2.0, "p95_ms": 3.1, "p99_ms": 3.2}},
     "notes": [],
 }
