@@ -45,6 +45,7 @@ check: $(STAMP) ## lint, check the format, the types and the layers
 
 bench: $(STAMP) ## run the benchmarks, which write tables, JSON and plots to benchmarks/results
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
+	$(BIN)/python -m benchmarks.choosing README.md docs/backends.md
 
 wheel: $(STAMP) ## build the wheel into dist
 	$(BIN)/python -m build --wheel

@@ -21,6 +21,7 @@ from qdrant_client import AsyncQdrantClient, models
 from tests.adapters.qdrant.server_process import HOST, Server, new_server, url_of
 
 from benchmarks.edge import CACHE, unit_rows
+from benchmarks.edge_search import recall
 from benchmarks.real_text import FOLDER, real_vectors
 from benchmarks.report import Report, median
 from benchmarks.storage import NEWEST, PROFILE, Memories, a_commit, percentile
@@ -152,15 +153,18 @@ class Bench:
         commit, points = a_commit(made), points_of(made)
         await in_turn(times, turn, lambda: self._adapter.commit(commit), lambda: self._bare.upsert(points))
 
-    async def fill(self, rows: Vector) -> None:
-        """Write a memory for each row, a hundred at a time, on both sides, and wait for the indexes."""
+    async def fill(self, rows: Vector) -> list[str]:
+        """Write a memory for each row, a hundred at a time, on both sides, wait for the indexes, and return the ids."""
         times: Times = {}
+        names: list[str] = []
         for turn, start in enumerate(range(0, len(rows), BATCH)):
             some = rows[start : start + BATCH]
             made = self._memories.make(len(some))
+            names += [memory.memory_id for memory in made]
             await self._write(times, turn, [replace(one, vectors=some[at : at + 1]) for at, one in enumerate(made)])
         tell(self._report, f"commit of {BATCH}, while {len(rows):,} are written and indexed", times, BATCH, goal=False)
         await self._bare.wait_until_quiet()
+        return names
 
     async def measure_searches(self, asked: Vector) -> None:
         """Measure the ten nearest, filtered to a hundredth and not, one search after the other."""
@@ -173,6 +177,12 @@ class Bench:
                     times, turn, partial(found, self._adapter, row, matching), partial(self._bare.search, row, plain)
                 )
             tell(self._report, f"top {LIMIT}, {name}", times, goal=matching is not None)
+
+    async def measure_recall(self, names: list[str], stored: Vector, asked: Vector, kind: str) -> None:
+        """Measure which share of the ten nearest is found; the memories have an index by then."""
+        answers = [await found(self._adapter, row, None) for row in asked]
+        share = recall(names, answers, stored, asked)
+        self._report.add_goal(f"recall@{LIMIT} among {len(stored):,}, {kind}", share, at_least=0.99)
 
     async def measure_writes(self) -> None:
         """Measure commits one after the other: of one memory, and of a hundred."""
@@ -223,7 +233,7 @@ def plot(report: Report, figure: Figure) -> None:
     axes.set_xlabel("ms, median")
 
 
-async def measure(report: Report, server: Server, rows: Vector) -> None:
+async def measure(report: Report, server: Server, rows: Vector, kind: str) -> None:
     """Measure everything."""
     adapters = [ServerAdapter(parse_address(url_of(server, name))) for name in (OURS, THEIRS)]
     for adapter in adapters:
@@ -232,8 +242,10 @@ async def measure(report: Report, server: Server, rows: Vector) -> None:
     await adapters[1].close()
     bare = Bare(server)
     bench = Bench(report, adapters[0], bare)
-    await bench.fill(rows[:-SEARCHES])
-    await bench.measure_searches(rows[-SEARCHES:])
+    stored, asked = rows[:-SEARCHES], rows[-SEARCHES:]
+    names = await bench.fill(stored)
+    await bench.measure_searches(asked)
+    await bench.measure_recall(names, stored, asked, kind)
     await bench.measure_writes()
     await bench.measure_writers()
     await adapters[0].close()
@@ -264,7 +276,7 @@ def main() -> None:
         server = new_server(Path(name) / "server")
         server.start()
         try:
-            asyncio.run(measure(report, server, rows))
+            asyncio.run(measure(report, server, rows, kind))
         finally:
             server.stop()
     report.write(lambda figure: plot(report, figure))
