@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# One more than two cores have: many tests wait for a disk or for a process of their own.
+TEST_PROCESSES := -n 3 --dist worksteal
 STAMP := .venv/.setup-stamp
 # One file a question; the others in the folder are what they share.
 BENCHMARKS := $(patsubst benchmarks/%.py,%,$(shell grep -l '__main__' benchmarks/*.py 2>/dev/null))
@@ -30,10 +32,10 @@ demo: $(STAMP) ## import this repository into a service of its own, and recall f
 
 # pytest ends with 5 when it finds no test at all, which is not a failure of any.
 test: $(STAMP) ## run the tests, in random order
-	$(BIN)/pytest $(ARGUMENTS) || test $$? -eq 5
+	$(BIN)/pytest $(TEST_PROCESSES) $(ARGUMENTS) || test $$? -eq 5
 
 test-slow: $(STAMP) ## run the slow tests: faults, kills, soaks, and the suite on engines and servers
-	$(BIN)/pytest --slow -m slow $(ARGUMENTS) || test $$? -eq 5
+	$(BIN)/pytest --slow -m slow $(TEST_PROCESSES) $(ARGUMENTS) || test $$? -eq 5
 
 check: $(STAMP) ## lint, check the format, the types and the layers
 	$(BIN)/ruff check

@@ -89,6 +89,7 @@ class Memory(Struct, frozen=True, kw_only=True):
     ]
     content_hash: Annotated[str, Meta(description="SHA-256 of the content; empty when forgotten.")]
     forgotten: Annotated[bool, Meta(description="True in a history where the memory was forgotten.")] = False
+    erased: Annotated[bool, Meta(description="True in a history where this version was erased for good.")] = False
     content: Annotated[Any | UnsetType, Meta(description="In the view `full`: the text or JSON value.")] = UNSET
     metadata: Annotated[dict[str, Any] | UnsetType, Meta(description="In the view `full`.")] = UNSET
     provenance: Annotated[ProvenanceRecord | UnsetType | None, Meta(description="When asked for.")] = UNSET

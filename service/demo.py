@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import typer
@@ -124,8 +124,11 @@ def _process(folder: Path, arguments: Sequence[str], log: int) -> Iterator["subp
         yield process
     finally:
         if process.poll() is None:
-            process.kill()
-            process.wait()
+            process.terminate()  # a killed one would leave its engine writing for a moment
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_S)
+        process.kill()
+        process.wait()
         if process.stdout is not None:
             process.stdout.close()
 

@@ -174,6 +174,7 @@ class MemoryService:
         self._started = monotonic()
         self._closed = False
         self._sweeper.start()
+        self.erasure.resume()
 
     async def __aenter__(self) -> Self:
         return self
@@ -390,7 +391,7 @@ class MemoryService:
         """Return how the service is: store, model, buffer, and the times of its operations."""
         facts = await self._store.status()
         described = self._parts.embedder.describe()
-        notes = [*facts.notes, *([described.degraded] if described.degraded else [])]
+        notes = [*facts.notes, *([described.degraded] if described.degraded else []), *self.erasure.notes()]
         return ServiceStatus(
             status="degraded" if notes else "healthy",
             version=version_of("recollect"),

@@ -76,6 +76,7 @@ def memory_of(version: Version) -> Memory:
         expires_at=None if version.expires_at_ms is None else moment(version.expires_at_ms),
         content_hash=version.content_hash,
         forgotten=version.forgotten,
+        erased=version.erased,
         content=content_of(version),
         metadata=UNSET if version.metadata is None else version.metadata,
         provenance=provenance_of(version.provenance),

@@ -93,13 +93,15 @@ class Recalling:
         return version
 
     async def _absent(self, memory_id: str, point: ReadPoint) -> MemoryNotFoundError:
-        """Return the error for a memory that is not visible, which says so if it is in quarantine."""
+        """Return the error for a memory that is not visible, which says so if it is in quarantine or was erased."""
         async for newest, *_ in self._parts.store.history(memory_id, point):
             if newest.forgotten and QUARANTINED_TAG in newest.tags:
                 return MemoryQuarantinedError(
                     f"memory {memory_id} is in quarantine since {moment(newest.updated_at_ms).isoformat()}: it is "
                     "kept, its history can be read, and releasing the quarantine brings it back"
                 )
+            if newest.erased:
+                return MemoryNotFoundError(f"memory {memory_id} was erased; the receipts of erasures say when")
             break
         return not_found(memory_id, point)
 

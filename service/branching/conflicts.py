@@ -26,6 +26,7 @@ from recollect.service.branching.carrying import EVERYTHING, Signature, Step, pu
 from recollect.service.branching.catalogue import read_cursor, write_cursor
 from recollect.service.branching.comparing import clashes_of
 from recollect.service.branching.conflict_records import ConflictRecord
+from recollect.service.branching.erasures import none_since_now
 from recollect.service.branching.requests import Resolution, ResolveAll
 from recollect.service.branching.states import same, states
 from recollect.service.errors import ConflictNotFoundError, InvalidInputError, VersionConflictError
@@ -136,6 +137,7 @@ class Conflicts:
         store = self._parts.store
         target = await existing(store, record.target)
         spans = target.record.spans()
+        unerased = await none_since_now(store)
         signature = Signature(Action.MERGED, resolution.actor or self._parts.settings.default_actor, resolution.note)
         steps = await self._steps(record, resolution, spans)
         puts = await puts_of(store, steps, target.record.id, spans, signature)
@@ -146,7 +148,7 @@ class Conflicts:
         ]
         commit = Commit(
             puts=(*puts, put),
-            preconditions=(*target.guards, *preconditions),
+            preconditions=(*target.guards, unerased, *preconditions),
             read_point=ReadPoint(spans),
         )
         receipt = await store.commit(commit)

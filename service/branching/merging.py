@@ -23,6 +23,7 @@ from recollect.service.branching import answers, conflict_records, records
 from recollect.service.branching.carrying import EVERYTHING, Signature, Step, counts_of, exact_preconditions, puts_of
 from recollect.service.branching.catalogue import forked
 from recollect.service.branching.comparing import Both, Comparison, Sides, clashes_of, compare, is_behind, sides_of
+from recollect.service.branching.erasures import none_since_now
 from recollect.service.branching.origins import Origin
 from recollect.service.branching.records import AT_THIS_COMMIT
 from recollect.service.branching.requests import MergeRequest
@@ -46,6 +47,7 @@ class _Plan(Struct, frozen=True, eq=False):
     settled: int
     fast_forward: bool
     is_news: bool
+    unerased: HeadIs
 
 
 class Merging:
@@ -80,15 +82,16 @@ class Merging:
 
     async def _plan(self, target: str, request: MergeRequest) -> _Plan:
         store = self._parts.store
+        unerased = await none_since_now(store)
         sides = await sides_of(store, target, request.source)
         found = await compare(store, sides)
         fast_forward = not found.both and await is_behind(store, sides)
         if request.strategy == "conflict":
-            return _Plan(sides, found.steps, found.both, 0, fast_forward, found.is_news)
+            return _Plan(sides, found.steps, found.both, 0, fast_forward, found.is_news, unerased)
         # A clash of keys and what its other side did may name one memory twice; that it leaves decides.
         settled = sorted(await self._settled(found, sides, request.strategy), key=lambda step: step.forgets)
         steps = {step.memory_id: step for step in [*found.steps, *settled]}
-        plan = _Plan(sides, list(steps.values()), [], len(found.both), fast_forward, found.is_news)
+        plan = _Plan(sides, list(steps.values()), [], len(found.both), fast_forward, found.is_news, unerased)
         return await self._without_new_clashes(plan, request.strategy)
 
     async def _without_new_clashes(self, plan: _Plan, strategy: str) -> _Plan:
@@ -181,7 +184,7 @@ class Merging:
     def _preconditions(plan: _Plan, *, exact: bool) -> tuple[Precondition, ...]:
         """Return what must hold. Two merges into one branch always meet on the number of its record's version."""
         target = plan.sides.target
-        found: list[Precondition] = list(target.guards)
+        found: list[Precondition] = [*target.guards, plan.unerased]
         if target.record.id == MAIN and target.version is None:
             found.append(KeyIs(records.NAMESPACE, MAIN, None))
         if exact:

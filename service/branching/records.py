@@ -212,8 +212,9 @@ def system_put(
     kind: str,
     tags: tuple[str, ...] = (),
     held: Version | None = None,
+    branch: str = MAIN,
 ) -> Put:
-    """Return the write of a record of the system on `main`.
+    """Return the write of a record of the system.
 
     Args:
         namespace: A namespace of the system.
@@ -223,11 +224,12 @@ def system_put(
         kind: What it is.
         tags: To find it by.
         held: The version that it replaces; None for a new record.
+        branch: Where it is written.
     """
     now = now_ms()
     version = Version(
         memory_id=str(uuid7()) if held is None else held.memory_id,
-        branch=MAIN,
+        branch=branch,
         number=1 if held is None else held.number + 1,
         namespace=namespace,
         key=key,

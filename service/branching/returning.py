@@ -11,6 +11,7 @@ from recollect.service.branches import existing
 from recollect.service.branching import answers, records, tags
 from recollect.service.branching.carrying import Signature, Step, counts_of, exact_preconditions, puts_of
 from recollect.service.branching.comparing import clashes_of
+from recollect.service.branching.erasures import none_since_now
 from recollect.service.branching.origins import moment_of
 from recollect.service.branching.records import Held
 from recollect.service.branching.requests import CherryPick, RollbackRequest
@@ -55,6 +56,7 @@ class Returning:
                 held = await existing(store, name)
                 if held.record.protected and name != MAIN:
                     raise ProtectedError(f"the branch {name!r} is protected; take its protection away first")
+                unerased = await none_since_now(store)
                 head = await head_of(store, held.record.id)
                 then = await self._then(held, request.to)
                 position = max((span.up_to for span in then), default=0)
@@ -69,6 +71,7 @@ class Returning:
                     puts=tuple(await puts_of(store, steps, held.record.id, held.record.spans(), signature)),
                     preconditions=(
                         *held.guards,
+                        unerased,
                         *(exact_preconditions(steps) if exact else (HeadIs(held.record.id, head),)),
                     ),
                     read_point=ReadPoint(held.record.spans()),
@@ -129,6 +132,7 @@ class Returning:
             for _ in range(ATTEMPTS_MAX):
                 held, source = await existing(store, target), await existing(store, pick.source)
                 spans = held.record.spans()
+                unerased = await none_since_now(store)
                 before, picked = await self._picked(source, pick)
                 (ours,) = await states(store, [pick.memory_id], spans)
                 wanted = None if picked.forgotten else picked
@@ -151,6 +155,7 @@ class Returning:
                     puts=tuple(puts),
                     preconditions=(
                         *held.guards,
+                        unerased,
                         *(VersionIs(one.memory_id, None if one.ours is None else one.ours.ref) for one in steps),
                     ),
                     read_point=ReadPoint(spans),

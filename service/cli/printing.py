@@ -237,7 +237,7 @@ def _memory_facts(memory: Memory) -> Iterator[tuple[str, str]]:
     if memory.expires_at:
         yield "expires", clock(memory.expires_at)
     if memory.forgotten:
-        yield "forgotten", "yes"
+        yield "erased" if memory.erased else "forgotten", "yes"
 
 
 def _provenance(record: ProvenanceRecord) -> Table:
@@ -271,7 +271,7 @@ def _changes(memory: Memory, lines: Iterable[str]) -> Text:
 def _action(memory: Memory, record: ProvenanceRecord | None) -> str:
     if record:
         return record.action
-    return "forgotten" if memory.forgotten else ""
+    return "erased" if memory.erased else "forgotten" if memory.forgotten else ""
 
 
 def _score_parts(hit: Hit) -> Iterator[tuple[str, float]]:

@@ -1,7 +1,7 @@
 """What an erasure would take: versions, what came of them, and the system's records that name them."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -27,22 +27,29 @@ class Plan(Struct, frozen=True, eq=False):
 
     Attributes:
         versions: What is erased, in order.
+        memories: The ids of all memories of which something goes, or went before by the same request.
         derived: What was made of it and is not erased.
         records: The system's records that name it.
         answer: The same, for people.
     """
 
     versions: tuple[Version, ...]
+    memories: frozenset[str]
     derived: tuple[Version, ...]
     records: tuple[Version, ...]
     answer: ErasurePlan
 
 
-async def plan_of(store: ProvenanceStorageAdapter, request: ErasureRequest) -> Plan:
+async def plan_of(store: ProvenanceStorageAdapter, request: ErasureRequest, gone: Collection[VersionRef] = ()) -> Plan:
     """Look up what an erasure takes.
 
     A version that is named takes the later versions of its memory with it, which went on from it; earlier ones, which
     do not come of it, stay.
+
+    Args:
+        store: Where to look.
+        request: What is to be erased.
+        gone: What was erased by this request already; what came of that meanwhile goes likewise.
 
     Raises:
         FilterError, ReservedNamespaceError: The request is not valid.
@@ -50,9 +57,10 @@ async def plan_of(store: ProvenanceStorageAdapter, request: ErasureRequest) -> P
     named = {version.ref: version for version in await _named(store, request)}
     reasons: dict[VersionRef, Reason] = dict.fromkeys(named, "named")
     found = dict(named)
-    memories = {ref.memory_id for ref in named}
+    roots = {*named, *gone}
+    memories = {ref.memory_id for ref in roots}
     derived: dict[VersionRef, Version] = {}
-    for version in await versions_of(store, await descendants(store, named)):
+    for version in await versions_of(store, await descendants(store, roots)):
         if version.erased or version.namespace.startswith("_"):
             continue
         revision = version.memory_id in memories
@@ -60,7 +68,8 @@ async def plan_of(store: ProvenanceStorageAdapter, request: ErasureRequest) -> P
         (found if revision or request.derived == "erase" else derived)[version.ref] = version
     versions = tuple(found[ref] for ref in sorted(found))
     kept = tuple(derived[ref] for ref in sorted(derived) if ref not in found)
-    records = tuple(await _records(store, {version.memory_id for version in versions}))
+    taken = frozenset({version.memory_id for version in versions} | {ref.memory_id for ref in gone})
+    records = tuple(await _records(store, taken))
     shown = [_item(version, reasons[version.ref]) for version in (*versions, *kept)[:ITEMS_MAX]]
     said = [request.derived, *([_named_as(version.ref) for version in part] for part in (versions, kept))]
     answer = ErasurePlan(
@@ -72,7 +81,7 @@ async def plan_of(store: ProvenanceStorageAdapter, request: ErasureRequest) -> P
         policy=request.derived,
         items=shown,
     )
-    return Plan(versions, kept, records, answer)
+    return Plan(versions, taken, kept, records, answer)
 
 
 def digest_of(ref: VersionRef) -> str:
@@ -133,7 +142,7 @@ async def _lines(store: ProvenanceStorageAdapter, memory_ids: Iterable[str]) -> 
     return found
 
 
-async def _records(store: ProvenanceStorageAdapter, memory_ids: set[str]) -> list[Version]:
+async def _records(store: ProvenanceStorageAdapter, memory_ids: Collection[str]) -> list[Version]:
     """Return the system's records that name a memory, with their content."""
     if not memory_ids:
         return []
@@ -141,7 +150,7 @@ async def _records(store: ProvenanceStorageAdapter, memory_ids: set[str]) -> lis
     async for batch in store.scan(Scan(read_point=None, namespaces=NAMING, projection=FULL)):
         for version in batch:
             words = f"{version.key} {' '.join(version.tags)} {version.content}"
-            if not version.erased and not memory_ids.isdisjoint(_IDS.findall(words)):
+            if not version.erased and any(name in memory_ids for name in _IDS.findall(words)):
                 found.append(version)
     return found
 
@@ -157,7 +166,7 @@ def _item(version: Version, reason: Reason) -> PlannedVersion:
     )
 
 
-def without(record: Version, memory_ids: set[str]) -> str | None:
+def without(record: Version, memory_ids: Collection[str]) -> str | None:
     """Return a receipt's content without what it says of some memories; None if nothing is left of it."""
     content = msgspec.json.decode(record.content or "{}")
     recalls = []

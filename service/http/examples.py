@@ -57,6 +57,7 @@ MEMORY: dict[str, Any] = {
     "expires_at": None,
     "content_hash": "9f2f4d1b0c6a7e5d8b3a2c1f0e9d8c7b6a5f4e3d2c1b0a9f8e7d6c5b4a392817",
     "forgotten": False,
+    "erased": False,
     "provenance": {
         "action": "created",
         "actor": "assistant",

@@ -28,6 +28,7 @@ from recollect.adapters.port import (
 )
 from recollect.adapters.versions import MAIN, Action, Provenance, Version, VersionRef
 from recollect.service.branching import records
+from recollect.service.branching.erasures import none_since_now
 from recollect.service.errors import QuarantineNotFoundError, QuarantineStateError, VersionConflictError
 from recollect.service.forgetting import QUARANTINED_TAG, tombstone
 from recollect.service.parts import Parts
@@ -132,6 +133,7 @@ class Quarantines:
         with self._parts.telemetry.operation("release"):
             by = request.by or self._parts.settings.default_actor
             for _ in range(ATTEMPTS_MAX):
+                unerased = await none_since_now(self._parts.store)
                 held = await self._held(quarantine_id)
                 stored = msgspec.json.decode(held.content or "", type=_Stored)
                 if stored.released_ms is not None:
@@ -150,7 +152,7 @@ class Quarantines:
                 expected = [VersionIs(put.version.memory_id, None) for put in puts if put.version.branch == MAIN]
                 commit = Commit(
                     puts=(kept, *puts),
-                    preconditions=(VersionIs(quarantine_id, held.ref), *expected),
+                    preconditions=(unerased, VersionIs(quarantine_id, held.ref), *expected),
                     read_point=ReadPoint.main(),
                 )
                 try:

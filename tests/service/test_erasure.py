@@ -1,42 +1,17 @@
 """What is erased is gone everywhere: versions, branches, what was made of it, receipts, and the bytes of every file."""
 
-from pathlib import Path
-
 import pytest
 
 from recollect.adapters.port import Projection, Scan
 from recollect.service import MemoryService, NewMemory, ProvenanceInput, ReadOptions, Revision, SearchRequest
 from recollect.service.branching.requests import NewBranch
-from recollect.service.erasure.answers import Erased
 from recollect.service.erasure.requests import ErasureRequest
 from recollect.service.errors import ErasureNotFoundError, InvalidInputError, MemoryNotFoundError, PlanChangedError
 from recollect.service.namespaces import SYSTEM_NAMESPACES
+from tests.service.erasures import MARK, erase, files_that_hold, store
 
 FULL = ReadOptions(view="full", include_provenance=True)
 FULL_PROJECTION = Projection(content=True)
-MARK = "quokka"
-
-
-async def erase(memory: MemoryService, request: ErasureRequest) -> Erased:
-    plan = await memory.erasure.plan(request)
-    return await memory.erasure.erase(request.model_copy(update={"confirm": plan.digest}))
-
-
-async def store(memory: MemoryService, content: str, **provenance: object) -> str:
-    given = ProvenanceInput.model_validate(provenance)
-    return (await memory.remember(NewMemory(content=content, provenance=given))).id
-
-
-def files_that_hold(storage: str, *wanted: bytes) -> list[str]:
-    folder = Path(storage.partition(":")[2])
-    paths = [path for path in folder.rglob("*") if path.is_file()]
-    assert paths
-    return [path.name for path in paths if any(part in path.read_bytes() for part in wanted)]
-
-
-@pytest.fixture
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"{getattr(request, 'param', 'file')}:{tmp_path / 'store'}"
 
 
 @pytest.mark.requirement("A1")

@@ -45,6 +45,7 @@ def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("RECOLLECT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("RECOLLECT_MODEL", "hash")
+    monkeypatch.delenv("COLUMNS", raising=False)  # tables as wide as in a file
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import pytest
 from recollect.adapters.errors import StoreDamagedError
 from recollect.service import MemoryService, NewMemory, SearchRequest
 from recollect.service.answers import EncodedHitsFrames, EndFrame, HitsFrame
-from recollect.service.http.streams import encode_event, wants_events
+from recollect.service.http.streams import FrameStream, encode_event, wants_events
 
 MakeService = Callable[..., Awaitable[MemoryService]]
 Connect = Callable[..., Awaitable[httpx.AsyncClient]]
@@ -52,6 +52,17 @@ class Source:
             self.closed.set()
 
 
+def open_after_a_heartbeat(gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = FrameStream._send
+
+    async def send_and_open(stream: FrameStream, send: Any, chunk: bytes, *, more: bool = True) -> None:
+        await real(stream, send, chunk, more=more)
+        if b'"heartbeat"' in chunk:
+            gate.set()
+
+    monkeypatch.setattr(FrameStream, "_send", send_and_open)
+
+
 def frames_of(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
@@ -65,7 +76,7 @@ async def test_a_silent_search_sends_heartbeats_until_it_speaks(
     source = Source(memory, monkeypatch)
     source.gate = asyncio.Event()
     client = await connect(memory)
-    asyncio.get_running_loop().call_later(0.1, source.gate.set)
+    open_after_a_heartbeat(source.gate, monkeypatch)
 
     response = await client.post("/v1/find_similar", json={"text": "a fact"})
 
@@ -110,7 +121,7 @@ async def test_a_search_that_fails_during_heartbeats_ends_with_an_error_frame(
     source = Source(memory, monkeypatch)
     source.gate, source.fails_after = asyncio.Event(), 0
     client = await connect(memory)
-    asyncio.get_running_loop().call_later(0.05, source.gate.set)
+    open_after_a_heartbeat(source.gate, monkeypatch)
 
     response = await client.post("/v1/find_similar", json={"text": "fact"})
 
