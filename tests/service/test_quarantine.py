@@ -20,6 +20,8 @@ from recollect.service.errors import (
 )
 from recollect.service.quarantine.requests import NewQuarantine, ReleaseRequest, TraceRequest
 
+pytestmark = pytest.mark.every_backend
+
 FULL = ReadOptions(view="full", include_provenance=True)
 BAD = "https://forged.example/page"
 

@@ -15,6 +15,8 @@ from recollect.service.errors import (
     ReservedNamespaceError,
 )
 
+pytestmark = pytest.mark.every_backend
+
 FULL = ReadOptions(view="full", include_provenance=True)
 
 
@@ -230,12 +232,6 @@ async def test_a_root_that_is_not_there_is_named(memory: MemoryService) -> None:
     nowhere = "11111111-2222-3333-4444-555555555555"
     with pytest.raises(InvalidInputError, match=nowhere):
         await memory.remember(NewMemory(content="x", provenance=ProvenanceInput(derived_from=[nowhere])))
-
-
-async def test_a_relaxed_write_says_that_it_is(memory: MemoryService) -> None:
-    stored = await memory.remember(NewMemory(content="soon", durability="relaxed"))
-    await memory.save_all()
-    assert stored.durability == "relaxed"
 
 
 async def test_half_a_surrogate_pair_is_refused_in_words(memory: MemoryService) -> None:

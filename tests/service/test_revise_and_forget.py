@@ -15,6 +15,8 @@ from recollect.service import (
 from recollect.service.answers import Remembered
 from recollect.service.errors import InvalidInputError, MemoryNotFoundError, VersionConflictError
 
+pytestmark = pytest.mark.every_backend
+
 FULL = ReadOptions(view="full", include_provenance=True)
 NOWHERE = "11111111-2222-3333-4444-555555555555"
 

@@ -27,6 +27,8 @@ from recollect.service.errors import (
 )
 from recollect.service.requests import ListRequest, ProvenanceInput, ReadOptions, Revision, SearchRequest
 
+pytestmark = pytest.mark.every_backend
+
 MakeService = Callable[..., Awaitable[MemoryService]]
 
 

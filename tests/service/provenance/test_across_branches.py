@@ -12,7 +12,7 @@ from recollect.service.provenance.requests import LineageRequest, NewRelation, V
 from recollect.service.requests import NewMemory, ProvenanceInput, Revision
 
 Derive = Callable[..., Awaitable[str]]
-pytestmark = pytest.mark.requirement("A11")
+pytestmark = [pytest.mark.requirement("A11"), pytest.mark.every_backend]
 
 
 async def revise(memory: MemoryService, memory_id: str, content: str, actor: str, branch: str = "main") -> None:

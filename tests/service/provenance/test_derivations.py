@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from recollect.adapters.files import FileAdapter
 from recollect.adapters.versions import VersionRef
 from recollect.service import MemoryService, NewMemory, ProvenanceInput
 from recollect.service.provenance.derivations import ancestors, children_of, descendants
 from recollect.service.requests import Revision, VersionReference
 
-pytestmark = pytest.mark.requirement("A11")
+pytestmark = [pytest.mark.requirement("A11"), pytest.mark.every_backend]
 
 
 async def store(memory: MemoryService, content: str, parents: Sequence[str] = ()) -> str:
@@ -75,14 +74,3 @@ async def test_what_leads_downwards_is_hidden_from_users(memory: MemoryService) 
     lines = [line async for batch in memory.export() for line in batch]
     assert len(lines) == 2
     assert (await memory.status()).storage.memories == 2
-
-
-@pytest.mark.requirement("A3")
-async def test_the_way_down_reads_no_provenance(memory: MemoryService) -> None:
-    root = await store(memory, "root")
-    await store(memory, "child", [root])
-    adapter = memory._store._store
-    assert isinstance(adapter, FileAdapter)
-    before = adapter.provenance_bytes_read
-    assert len(await descendants(memory._store, [ref(root)])) == 1
-    assert adapter.provenance_bytes_read == before

@@ -17,7 +17,7 @@ from recollect.service.requests import ListRequest
 MakeService = Callable[..., Awaitable[MemoryService]]
 Derive = Callable[..., Awaitable[str]]
 EVERYTHING = ReceiptsRequest()
-pytestmark = pytest.mark.requirement("A11")
+pytestmark = [pytest.mark.requirement("A11"), pytest.mark.every_backend]
 
 
 async def found(memory: MemoryService, **asked: Any) -> list[tuple[str, str, list[str]]]:

@@ -13,7 +13,7 @@ from recollect.service.provenance.requests import LineageRequest, NewInsight, Ne
 
 Derive = Callable[..., Awaitable[str]]
 NOWHERE = "0198f0c2-a7d3-7c1e-9d5b-8f6a7e4c3b21"
-pytestmark = pytest.mark.requirement("A12")
+pytestmark = [pytest.mark.requirement("A12"), pytest.mark.every_backend]
 
 
 def relation(origin: str, to: str, kind: str = "supports", **said: Any) -> NewRelation:

@@ -17,7 +17,7 @@ from recollect.service.requests import NewMemory, ProvenanceInput, Revision
 
 MakeService = Callable[..., Awaitable[MemoryService]]
 NO_PINS = Pins({}, frozenset())
-pytestmark = pytest.mark.requirement("A14")
+pytestmark = [pytest.mark.requirement("A14"), pytest.mark.every_backend]
 
 
 async def revised(memory: MemoryService, count: int, namespace: str = "longterm", branch: str = "main") -> str:

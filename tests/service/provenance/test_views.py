@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from prov.model import ProvDocument
 
-from recollect.adapters.files import FileAdapter
-from recollect.service import MemoryService, ReadOptions, SearchRequest
+from recollect.service import MemoryService, ReadOptions
 from recollect.service.answers import ProvenanceRecord
 from recollect.service.errors import InvalidInputError, MemoryNotFoundError
 from recollect.service.provenance.requests import (
     LineageRequest,
     NewRelation,
-    ReceiptsRequest,
     VersionOptions,
     WhyRequest,
 )
-from recollect.service.requests import ListRequest, NewMemory, ProvenanceInput, Revision
+from recollect.service.requests import NewMemory, ProvenanceInput, Revision
+
+pytestmark = pytest.mark.every_backend
 
 Derive = Callable[..., Awaitable[str]]
 NOWHERE = "0198f0c2-a7d3-7c1e-9d5b-8f6a7e4c3b21"
@@ -286,27 +286,6 @@ async def test_why_of_a_long_chain_reads_each_level_once(
     why = await memory.provenance.why(last, WhyRequest())
     assert len(why.lineage.nodes) == 51
     assert calls <= 53
-
-
-@pytest.mark.requirement("A3")
-async def test_no_byte_of_provenance_is_read_unless_it_is_asked_for(memory: MemoryService, derive: Derive) -> None:
-    root = await derive("root", source="message:1")
-    await revise(memory, root, "root, revised", "ben")
-    leaf = await derive("leaf", [root])
-    adapter = memory._store._store
-    assert isinstance(adapter, FileAdapter)
-    before = adapter.provenance_bytes_read
-    await memory.get(leaf)
-    await memory.get(leaf, ReadOptions(view="full"))
-    await memory.search(SearchRequest(text="root"))
-    assert [frame async for frame in memory.find_similar_encoded(SearchRequest(text="root", limit=None))]
-    await memory.list_memories(ListRequest(view="full"))
-    await memory.history(root)
-    await memory.provenance.receipts(ReceiptsRequest())
-    await memory.relations.of(leaf)
-    assert adapter.provenance_bytes_read == before
-    await memory.provenance.record(leaf, VersionOptions())
-    assert adapter.provenance_bytes_read > before
 
 
 @pytest.mark.requirement("A16")

@@ -1,0 +1,41 @@
+"""A search that is passed on as JSON says what it says as objects."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from recollect.service import MemoryService, NewMemory, SearchRequest
+from recollect.service.http.streams import encode_line
+
+
+async def _remember(memory: MemoryService, count: int, **fields: Any) -> list[str]:
+    answers = await memory.remember_many([NewMemory(content=f"memory number {i}", **fields) for i in range(count)])
+    return [answer.id for answer in answers]  # type: ignore[union-attr]
+
+
+async def _encoded(memory: MemoryService, request: SearchRequest) -> tuple[list[Any], list[str]]:
+    frames = [frame async for frame in memory.find_similar_encoded(request)]
+    lines = [line for frame in frames[:-1] for line in encode_line(frame).splitlines()]
+    return list(map(msgspec.json.decode, lines)), [type(frame).__name__ for frame in frames]
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"view": "full"}, {"include_provenance": True}, {"explain": True}, {"limit": None, "batch_size": 3}]
+)
+async def test_an_encoded_stream_says_what_the_stream_says(memory: MemoryService, asked: dict[str, Any]) -> None:
+    await _remember(memory, 12, tags=["a"], metadata={"n": 1})
+    request = SearchRequest(**{"text": "memory number 3", "limit": 5, **asked})
+    said = [msgspec.json.decode(msgspec.json.encode(frame)) async for frame in memory.find_similar(request)]
+    encoded, _ = await _encoded(memory, request)
+    assert encoded == said[:-1]
+
+
+async def test_hits_are_made_into_objects_only_where_that_is_needed(memory: MemoryService) -> None:
+    ids = await _remember(memory, 3)
+    _, plain = await _encoded(memory, SearchRequest(text="memory"))
+    _, similar = await _encoded(memory, SearchRequest(memory_id=ids[0]))
+    await memory.remember(NewMemory(content="w", kind="working"))
+    _, with_working_memory = await _encoded(memory, SearchRequest(text="memory"))
+    assert plain == ["EncodedHitsFrames", "EndFrame"]
+    assert similar == with_working_memory == ["HitsFrame", "EndFrame"]
