@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from recollect.service import NewMemory, Settings, create_memory_service
 from recollect.service.branching.requests import (
@@ -22,6 +22,7 @@ from recollect.service.branching.requests import (
 )
 from recollect.service.errors import MergeConflictError
 from recollect.service.requests import ListRequest, Revision, SearchRequest
+from tests.adapters.qdrant.server_process import Server, drop, url_of
 
 Result = TypeVar("Result")
 State = dict[str, tuple[str, str | None]]
@@ -86,7 +87,7 @@ def three_way(base: State, ours: State, theirs: State, strategy: str) -> tuple[S
 
 
 class BranchMachine(RuleBasedStateMachine):
-    """Compares the service with the model. A backend is added by a subclass with another `storage`."""
+    """Compares the service with the model. A backend is added by a subclass with another `scheme` or `storage`."""
 
     scheme = "file"
 
@@ -95,12 +96,16 @@ class BranchMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory(prefix="branches-")
         self.runner = asyncio.Runner()
         self.memory = self.run(
-            create_memory_service(Settings(storage=f"{self.scheme}:{Path(self.folder.name) / 'store'}", model="hash"))
+            create_memory_service(Settings(storage=self.storage(Path(self.folder.name)), model="hash"))
         )
         self.numbers = self.tags = 0
         self.heads: dict[str, Node] = {"main": self.node({}, ())}
         self.seen: list[Seen] = []
         self.conflicts: dict[str, tuple[str, str, dict[str, tuple[str, str | None] | None]]] = {}
+
+    def storage(self, folder: Path) -> str:
+        """Return the URL of a new store, which is to be gone when the folder is."""
+        return f"{self.scheme}:{folder / 'store'}"
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return self.runner.run(work)
@@ -313,3 +318,21 @@ FileBranches.settings = settings(
 )
 EdgeBranches = pytest.mark.requirement("A7", "A8", "A9", "A10")(EdgeMachine.TestCase)
 EdgeBranches.settings = settings(FileBranches.settings, max_examples=5, stateful_step_count=25)
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("A5", "A7", "A8", "A9", "A10")
+@pytest.mark.timeout(900)
+def test_branches_on_a_server_and_the_model_agree_on_whatever_is_done(qdrant_server: Server) -> None:
+    class ServerMachine(BranchMachine):
+        def storage(self, folder: Path) -> str:
+            self.collection = folder.name
+            return url_of(qdrant_server, self.collection)
+
+        def teardown(self) -> None:
+            super().teardown()
+            drop(qdrant_server, self.collection)
+
+    # Every step costs several calls, so few of what the faster backends try, and no minutes of making an example small.
+    fewer = settings(FileBranches.settings, max_examples=4, stateful_step_count=20, phases=[Phase.generate])
+    run_state_machine_as_test(ServerMachine, settings=fewer)

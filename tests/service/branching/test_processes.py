@@ -1,4 +1,4 @@
-"""Forks, merges and rollbacks that are killed at any step, and merges by several processes at once."""
+"""Forks, merges, rollbacks and erasures that are killed at any step, and merges by several processes at once."""
 
 import asyncio
 import subprocess
@@ -8,15 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from recollect.service import MemoryService, NewMemory, Settings, create_memory_service
-from recollect.service.branching.requests import MergeRequest, NewBranch, NewTag, RollbackRequest
+from recollect.service import MemoryService, NewMemory, ProvenanceInput, Settings, create_memory_service
+from recollect.service.branching.requests import MergeRequest, NewBranch, NewTag
 from recollect.service.requests import ListRequest, Revision
+from tests.service.branching.programs import CHANGES
+from tests.service.erasures import files_that_hold
 
 PROGRAMS = Path(__file__).with_name("programs.py")
+EVERY_BACKEND = ["file", pytest.param("edge", marks=pytest.mark.slow)]
+ERASED = "a quokka"
 
 
-async def open_service(folder: Path) -> MemoryService:
-    return await create_memory_service(Settings(storage=f"file:{folder}", model="hash"))
+async def open_service(storage: str) -> MemoryService:
+    return await create_memory_service(Settings(storage=storage, model="hash"))
 
 
 async def contents(service: MemoryService, branch: str) -> list[str]:
@@ -33,16 +37,30 @@ async def everything(service: MemoryService) -> dict[str, list[str]]:
     return found
 
 
+async def clean(service: MemoryService) -> None:
+    """Wait until what an earlier process erased is out of the files."""
+    assert service.erasure._background is not None
+    await asyncio.wait_for(service.erasure._background, 60)
+
+
 @pytest.fixture
-async def template(tmp_path: Path) -> Path:
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(getattr(request, "param", "file"))
+
+
+@pytest.fixture
+async def template(tmp_path: Path, backend: str) -> Path:
     """A closed store with a tag, a branch beyond it, and a memory that both main and the branch have changed."""
     folder = tmp_path / "template"
-    async with await open_service(folder) as service:
+    async with await open_service(f"{backend}:{folder}") as service:
         ids = [(await service.remember(NewMemory(content=f"fact {number}"))).id for number in range(4)]
+        source = ProvenanceInput(source="message:1")
+        secret = (await service.remember(NewMemory(content=ERASED, provenance=source))).id
         await service.branches.tags.create(NewTag(name="v1"))
         await service.branches.create(NewBranch(name="draft"))
         await service.revise(ids[0], Revision(content="fact 0 on draft", branch="draft"))
         await service.revise(ids[1], Revision(content="fact 1 on draft", branch="draft"))
+        await service.revise(secret, Revision(content=f"{ERASED} on draft", branch="draft"))
         await service.forget(ids[2], branch="draft")
         await service.remember(NewMemory(content="new on draft", branch="draft"))
         await service.revise(ids[0], Revision(content="fact 0 on main"))
@@ -50,54 +68,76 @@ async def template(tmp_path: Path) -> Path:
     return folder
 
 
-async def change(service: MemoryService, name: str) -> None:
-    match name:
-        case "fork":
-            await service.branches.create(NewBranch(name="new"))
-        case "merge":
-            await service.branches.merge("main", MergeRequest(source="draft", on_conflict="branch"))
-        case "rollback":
-            await service.branches.rollback("main", RollbackRequest(to="v1"))
+async def steps_of(backend: str, template: Path, target: Path, name: str, dying: str) -> list[str]:
+    """Have a change killed at every step, each in a copy of the template; return what became of each."""
+    command = [sys.executable, str(PROGRAMS), "killed_at_every_step", backend, str(template), str(target), name, dying]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=250, check=True)
+    return done.stdout.splitlines()
 
 
 @pytest.mark.requirement("A7", "A9")
-@pytest.mark.parametrize("name", ["fork", "merge", "rollback"])
+@pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
+@pytest.mark.parametrize("name", ["fork", "merge", "rollback", "erase"])
 async def test_a_change_that_is_killed_at_any_step_happened_wholly_or_not_at_all(
-    template: Path, tmp_path: Path, name: str
+    template: Path, tmp_path: Path, backend: str, name: str
 ) -> None:
-    command = [sys.executable, str(PROGRAMS), "killed_at_every_step", str(template), str(tmp_path), name]
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=120, check=True)
-    told = done.stdout.splitlines()
-    *kills, last = told
-    assert last.endswith("ended 0")
-    assert len(kills) >= 10
-    assert all(line.endswith("killed") for line in kills)
-    async with await open_service(template) as service:
+    *kills, last = await steps_of(backend, template, tmp_path, name, "caller")
+    assert last == f"{len(kills) + 1} ended 0"
+    assert kills == [f"{step} killed" for step in range(1, len(kills) + 1)]
+    assert len(kills) >= (10 if backend == "file" else 2)
+    async with await open_service(f"{backend}:{template}") as service:
         before = await everything(service)
-    async with await open_service(tmp_path / str(len(told))) as service:
+    async with await open_service(f"{backend}:{tmp_path / str(len(kills) + 1)}") as service:
         after = await everything(service)
     assert before != after
     seen = []
-    for step in range(1, len(told)):
-        async with await open_service(tmp_path / str(step)) as service:
+    for step in range(1, len(kills) + 1):
+        storage = f"{backend}:{tmp_path / str(step)}"
+        async with await open_service(storage) as service:
             found = await everything(service)
             assert found in (before, after), step
             seen.append(found == after)
             if found == before:
-                await change(service, name)
+                await CHANGES[name](service)
                 assert await everything(service) == after, step
+            await clean(service)
             assert (await service._store.check()).findings == ()
+        if name == "erase":
+            assert files_that_hold(storage, ERASED.encode()) == [], step
     assert seen == sorted(seen)  # from some step on it has happened
     assert {True, False} == set(seen)
 
 
+@pytest.mark.slow
+@pytest.mark.requirement("A7", "A9")
+@pytest.mark.parametrize("backend", ["edge"], indirect=True)
+@pytest.mark.parametrize("name", ["fork", "merge", "rollback", "erase"])
+async def test_a_change_during_which_the_engine_dies_at_any_step_happens_once(
+    template: Path, tmp_path: Path, backend: str, name: str
+) -> None:
+    *kills, last = await steps_of(backend, template, tmp_path, name, "engine")
+    assert last == f"{len(kills) + 1} ended 0"
+    assert kills == [f"{step} killed ended 0" for step in range(1, len(kills) + 1)]
+    assert len(kills) >= 2
+    async with await open_service(f"{backend}:{tmp_path / str(len(kills) + 1)}") as service:
+        after = await everything(service)
+    for step in range(1, len(kills) + 1):
+        storage = f"{backend}:{tmp_path / str(step)}"
+        async with await open_service(storage) as service:
+            assert await everything(service) == after, step
+            await clean(service)
+            assert (await service._store.check()).findings == ()
+        if name == "erase":
+            assert files_that_hold(storage, ERASED.encode()) == [], step
+
+
 @pytest.fixture
-def start_merging() -> Iterator[Callable[[Path, str], subprocess.Popen[str]]]:
+def start_merging() -> Iterator[Callable[[str, str], subprocess.Popen[str]]]:
     """Start a process that merges a branch into main once it is told to; it is killed at the end."""
     running: list[subprocess.Popen[str]] = []
 
-    def start(folder: Path, source: str) -> subprocess.Popen[str]:
-        command = [sys.executable, str(PROGRAMS), "merge", str(folder), source]
+    def start(storage: str, source: str) -> subprocess.Popen[str]:
+        command = [sys.executable, str(PROGRAMS), "merge", storage, source]
         running.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
         return running[-1]
 
@@ -107,18 +147,18 @@ def start_merging() -> Iterator[Callable[[Path, str], subprocess.Popen[str]]]:
         program.communicate()
 
 
+@pytest.mark.every_backend
 @pytest.mark.requirement("A7", "A17")
 async def test_processes_that_merge_into_one_branch_at_once_lose_nothing(
-    tmp_path: Path, start_merging: Callable[[Path, str], subprocess.Popen[str]]
+    storage: str, start_merging: Callable[[str, str], subprocess.Popen[str]]
 ) -> None:
-    folder = tmp_path / "store"
     sources = ["ana", "ben", "ben"]
-    async with await open_service(folder) as service:
+    async with await open_service(storage) as service:
         for name in set(sources):
             await service.branches.create(NewBranch(name=name))
             for number in range(20):
                 await service.remember(NewMemory(content=f"{name} {number}", branch=name))
-    merging = [start_merging(folder, name) for name in sources]
+    merging = [start_merging(storage, name) for name in sources]
     for program in merging:
         assert program.stdout is not None
         assert program.stdout.readline() == "ready\n"
@@ -131,7 +171,7 @@ async def test_processes_that_merge_into_one_branch_at_once_lose_nothing(
     # One of the two that merge the same branch brings it; the other finds it there.
     assert sorted(line[0] for line in told) == ["0", "20", "20"]
     assert [line[1] for line in told if line[0] == "0"] == ["None"]
-    async with await open_service(folder) as service:
+    async with await open_service(storage) as service:
         expected = sorted(f"{name} {number}" for name in set(sources) for number in range(20))
         assert await contents(service, "main") == expected
         assert (await service.branches.merge("main", MergeRequest(source="ana"))).position is None
