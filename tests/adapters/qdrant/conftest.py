@@ -1,6 +1,8 @@
 """What the tests of Qdrant share: a fresh collection for each test, and a folder in memory."""
 
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.adapters.qdrant.killing import Program, Start
 from tests.adapters.qdrant.server_process import Server, drop
 
 IN_MEMORY = Path("/dev/shm")
@@ -33,3 +36,25 @@ def collection(qdrant_server: Server) -> Iterator[str]:
     name = f"test-{uuid4().hex}"
     yield name
     drop(qdrant_server, name)
+
+
+@pytest.fixture
+def start_program() -> Iterator[Start]:
+    """Start `edge_programs.py` with arguments, its standard input and output piped; it is killed at the end."""
+    programs: list[Program] = []
+
+    def start(*arguments: str) -> Program:
+        program = subprocess.Popen(
+            [sys.executable, "-m", "tests.adapters.qdrant.edge_programs", *arguments],
+            cwd=Path(__file__).parents[3],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        programs.append(program)
+        return program
+
+    yield start
+    for program in programs:
+        program.kill()
+        program.communicate()

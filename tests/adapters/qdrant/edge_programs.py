@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import shutil
 import signal
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from recollect.adapters.port import Commit, Put
+from recollect.adapters.port import Commit, CommitReceipt, Put
 from recollect.adapters.qdrant import engine
 from recollect.adapters.qdrant.edge import journal, keeper
 from recollect.adapters.qdrant.edge.adapter import EdgeAdapter
@@ -19,6 +20,9 @@ from recollect.adapters.testing.values import PROFILE, a_commit, a_version, axis
 from recollect.adapters.versions import Version
 
 MANY = 40
+FLUSHES = 0.1
+"""How many commits are followed by a flush."""
+
 IN_MEMORY = ("frombuffer", "tolist")
 """What is called for every vector and reaches no file: dying there is dying before the call that follows."""
 
@@ -41,11 +45,11 @@ def many() -> Commit:
     return a_commit(*(revision_of(version, content="revised") for version in old), *map(Put, new), erases=(old[0].ref,))
 
 
-async def write_pairs(folder: str, writers: str) -> None:
+async def write_pairs(folder: str, writers: str, start: str = "0") -> None:
     """Write pairs for ever, and say the number of each that is acknowledged."""
     adapter = EdgeAdapter(Path(folder))
     await adapter.open(PROFILE)
-    numbers = count()
+    numbers = count(int(start))
 
     async def write() -> None:
         for number in numbers:
@@ -53,6 +57,20 @@ async def write_pairs(folder: str, writers: str) -> None:
             say(str(number))
 
     await asyncio.gather(*(write() for _ in range(int(writers))))
+
+
+async def write_and_flush(folder: str, seed: str) -> None:
+    """Write pairs for ever in this process, flush the shard now and then, and say the number of each acknowledged."""
+    chance = random.Random(int(seed))
+    Path(folder).mkdir(mode=0o700, exist_ok=True)
+    store = Keeper(Path(folder), PROFILE)
+    for number in count():
+        told: list[object] = []
+        store.commit([Waiting(os.urandom(16), a_commit(*a_pair(number)), told.append)])
+        if isinstance(told[0], CommitReceipt):
+            say(str(number))
+        if chance.random() < FLUSHES:
+            store.flush()
 
 
 async def hold(folder: str) -> None:

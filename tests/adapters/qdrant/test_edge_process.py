@@ -4,10 +4,7 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
@@ -32,9 +29,7 @@ from recollect.adapters.testing.values import (
 )
 from tests.adapters.qdrant.edge_programs import MANY, a_pair
 from tests.adapters.qdrant.in_process import ShardAdapter
-
-Program = subprocess.Popen[str]
-Start = Callable[..., Program]
+from tests.adapters.qdrant.killing import Start, kill_with_engine
 
 
 @pytest.fixture
@@ -48,27 +43,6 @@ async def adapter(folder: Path) -> AsyncIterator[EdgeAdapter]:
     await adapter.open(PROFILE)
     yield adapter
     await adapter.close()
-
-
-@pytest.fixture
-def start_program() -> Iterator[Start]:
-    programs: list[Program] = []
-
-    def start(*arguments: str) -> Program:
-        program = subprocess.Popen(
-            [sys.executable, "-m", "tests.adapters.qdrant.edge_programs", *arguments],
-            cwd=Path(__file__).parents[3],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        programs.append(program)
-        return program
-
-    yield start
-    for program in programs:
-        program.kill()
-        program.communicate()
 
 
 async def ends(pid: int) -> bool:
@@ -223,7 +197,7 @@ async def test_no_kill_loses_an_acknowledged_commit_or_leaves_half_of_one(
     program = start_program("write_pairs", str(folder), "4")
     assert program.stdout is not None
     told = [await asyncio.to_thread(program.stdout.readline) for _ in range(chance.randrange(1, 300))]
-    await asyncio.to_thread(_kill_with_engine, program, chance.random() < 0.5)
+    await asyncio.to_thread(kill_with_engine, program, engine_first=chance.random() < 0.5)
     adapter = EdgeAdapter(folder)
     await adapter.open()
     versions = await collected(adapter.scan(Scan(read_point=NEWEST)))
@@ -232,22 +206,6 @@ async def test_no_kill_loses_an_acknowledged_commit_or_leaves_half_of_one(
     assert len(there) % 2 == 0
     assert (await adapter.check()).findings == ()
     await adapter.close()
-
-
-def _kill_with_engine(program: Program, engine_first: bool) -> None:  # noqa: FBT001
-    engines = psutil.Process(program.pid).children()
-    if engine_first:
-        _kill(engines)
-    program.kill()
-    _kill(engines)
-    program.wait()
-
-
-def _kill(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        # The engine ends by itself when nobody is connected any more.
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
 
 
 @pytest.mark.requirement("A7", "B7")
