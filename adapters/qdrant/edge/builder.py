@@ -69,7 +69,11 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o077)
     os.nice(NICENESS)
-    build(Path(shard), int(dimension), Path(journal), int(segment), socket.socket(fileno=int(connection)))
+    try:
+        build(Path(shard), int(dimension), Path(journal), int(segment), socket.socket(fileno=int(connection)))
+    except (StorageError, OSError) as error:
+        print(f"recollect: the shard {shard} is not finished: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        sys.exit(1)
 
 
 if __name__ == "__main__":

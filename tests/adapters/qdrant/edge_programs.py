@@ -3,9 +3,11 @@
 import asyncio
 import os
 import random
+import selectors
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from types import FrameType
@@ -13,13 +15,16 @@ from typing import Any, NoReturn
 
 from recollect.adapters.port import Commit, CommitReceipt, Put
 from recollect.adapters.qdrant import engine
-from recollect.adapters.qdrant.edge import journal, keeper
+from recollect.adapters.qdrant import folder as folders
+from recollect.adapters.qdrant.edge import flushed, journal, keeper, rebuilding
 from recollect.adapters.qdrant.edge.adapter import EdgeAdapter
 from recollect.adapters.qdrant.edge.keeper import Keeper, Waiting
+from recollect.adapters.qdrant.edge.upkeep import Upkeep
 from recollect.adapters.testing.values import PROFILE, a_commit, a_version, axis, revision_of, terms, windows
 from recollect.adapters.versions import Version
 
 MANY = 40
+WAIT_S = 0.01
 FLUSHES = 0.1
 """How many commits are followed by a flush."""
 
@@ -62,7 +67,7 @@ async def write_pairs(folder: str, writers: str, start: str = "0") -> None:
 async def write_and_flush(folder: str, seed: str) -> None:
     """Write pairs for ever in this process, flush the shard now and then, and say the number of each acknowledged."""
     chance = random.Random(int(seed))
-    Path(folder).mkdir(mode=0o700, exist_ok=True)
+    await asyncio.to_thread(Path(folder).mkdir, exist_ok=True)
     store = Keeper(Path(folder), PROFILE)
     for number in count():
         told: list[object] = []
@@ -83,10 +88,15 @@ async def hold(folder: str) -> None:
     await adapter.close()
 
 
-async def die_at_each(prepared: str, *steps: str) -> None:
-    """For each step, copy a store and do the large commit in a child that dies there; say what the child was told.
+async def die_at_each(what: str, prepared: str, *steps: str) -> None:
+    """For each step, copy a store and do something in a child that dies there; say what the child was told.
 
     A child is a fork of this process, which has opened no store: a new interpreter would take most of the time.
+
+    Args:
+        what: `commit` for the large commit and a flush, `compaction` for an erasure and the removal of what it leaves.
+        prepared: The store.
+        *steps: Their numbers.
     """
     for step in steps:
         folder = Path(f"{prepared} {step}")
@@ -94,16 +104,16 @@ async def die_at_each(prepared: str, *steps: str) -> None:
         hear, tell = os.pipe()
         child = os.fork()
         if child == 0:
-            die_at(folder, int(step), tell)
+            _die_at(folder, int(step), tell, _commit if what == "commit" else _erase_and_compact)
         os.close(tell)
         with os.fdopen(hear) as told:
             say(f"{step} {told.read()}")
         os.waitpid(child, 0)  # noqa: ASYNC222 - a thread would not go through the next fork
 
 
-def die_at(folder: Path, step: int, tell: int) -> NoReturn:
-    """Do the large commit and then a flush, and die at a step of that; each call out of the store's modules is one."""
-    modules = {journal.__file__, keeper.__file__, engine.__file__}
+def _die_at(folder: Path, step: int, tell: int, do: Callable[[Path, Keeper, Callable[[str], None]], None]) -> NoReturn:
+    """Do something to a store, and die at a step of that; each call out of the store's modules is one."""
+    modules = {module.__file__ for module in (journal, keeper, engine, rebuilding, flushed, folders)}
     steps = count(1)
 
     def watch(frame: FrameType, event: str, called: Any) -> None:
@@ -114,12 +124,34 @@ def die_at(folder: Path, step: int, tell: int) -> NoReturn:
 
     store = Keeper(folder, PROFILE)
     sys.setprofile(watch)
-    store.commit([Waiting(bytes(16), many(), lambda answer: _tell(tell, type(answer).__name__))])
-    store.flush()
+    do(folder, store, lambda word: _tell(tell, word))
     sys.setprofile(None)
     _tell(tell, "done")
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
+
+
+def _commit(_folder: Path, store: Keeper, tell: Callable[[str], None]) -> None:
+    """Do the large commit, and then a flush."""
+    store.commit([Waiting(bytes(16), many(), lambda answer: tell(type(answer).__name__))])
+    store.flush()
+
+
+def _erase_and_compact(folder: Path, store: Keeper, tell: Callable[[str], None]) -> None:
+    """Erase half of what is there, fill another shard, and read that from then on, as the engine's process does it."""
+    refs = tuple(a_version(number).ref for number in range(0, MANY, 2))
+    erasing = a_commit(a_version(MANY), erases=refs)
+    store.commit([Waiting(bytes(16), erasing, lambda answer: tell(type(answer).__name__))])
+    told: list[object] = []
+    with selectors.DefaultSelector() as selector:
+        upkeep = Upkeep(folder, store, selector)
+        upkeep.compact(told.append)
+        while not told:
+            for key, _ in selector.select(WAIT_S):
+                key.data.take()
+                key.data.push()
+            upkeep.turn([], idle=False)
+    assert told == [None]
 
 
 def _tell(pipe: int, word: str) -> None:

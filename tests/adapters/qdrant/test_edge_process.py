@@ -210,7 +210,7 @@ async def test_no_kill_loses_an_acknowledged_commit_or_leaves_half_of_one(
 
 @pytest.mark.requirement("A7", "B7")
 @pytest.mark.parametrize(
-    "steps", [range(1, 121, 12), *(pytest.param(range(at, 121, 12), marks=pytest.mark.slow) for at in range(2, 13))]
+    "steps", [range(1, 145, 12), *(pytest.param(range(at, 145, 12), marks=pytest.mark.slow) for at in range(2, 13))]
 )
 async def test_a_large_commit_is_there_wholly_or_not_at_all_at_whatever_step_its_process_dies(
     folder: Path, start_program: Start, steps: range
@@ -219,7 +219,7 @@ async def test_a_large_commit_is_there_wholly_or_not_at_all_at_whatever_step_its
     await adapter.open(PROFILE)
     await adapter.commit(a_commit(*(a_version(number, vectors=windows(axis(0))) for number in range(MANY))))
     await adapter.close()
-    program = start_program("die_at_each", str(folder), *map(str, steps))
+    program = start_program("die_at_each", "commit", str(folder), *map(str, steps))
     output, _ = await asyncio.to_thread(program.communicate)
     outcomes = [line.split() for line in output.splitlines()]
     assert [int(step) for step, *_ in outcomes] == list(steps)
