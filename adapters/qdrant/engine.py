@@ -17,9 +17,10 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from recollect.adapters.errors import InvalidRequestError, StorageError, StoreFullError, StoreUnavailableError
-from recollect.adapters.port import Projection
+from recollect.adapters.port import Finding, Projection
 from recollect.adapters.qdrant.conditions import Condition
 from recollect.adapters.qdrant.edge_conditions import edge_filter
+from recollect.adapters.qdrant.edge_indexes import index_findings
 from recollect.adapters.qdrant.fields import (
     BODY,
     BRANCH,
@@ -272,6 +273,14 @@ class Engine:
         """Return how many points fulfil a condition, exactly."""
         request = edge.CountRequest(exact=True, filter=edge_filter(condition))
         return _translated(lambda: self._shard.count(request))
+
+    def left_out(self, points: Sequence[PointWrite]) -> Iterator[Finding]:
+        """Yield what indexes leave out of some points, which nobody may change meanwhile."""
+
+        def count(condition: edge.Filter) -> int:
+            return _translated(lambda: self._shard.count(edge.CountRequest(exact=True, filter=condition)))
+
+        return index_findings(points, count)
 
     def nearest(
         self, query: "Nearest", condition: Condition, limit: int, parts: Parts, *, exact: bool

@@ -1,6 +1,6 @@
 """A look at every point: are its parts what their checksums say, and is each version there that others speak of?"""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from typing import Any
 
@@ -14,7 +14,12 @@ from recollect.adapters.versions import VersionRef
 REMEDY = "restore the store from a backup, or write the memory anew"
 
 
-def scrub(batches: Iterable[list[PointWrite]], dimension: int, last_position: int) -> Iterator[CheckReport]:
+def scrub(
+    batches: Iterable[list[PointWrite]],
+    dimension: int,
+    last_position: int,
+    left_out: Callable[[list[PointWrite]], Iterable[Finding]] = lambda _points: (),
+) -> Iterator[CheckReport]:
     """Yield what is found in points, a batch at a time, and what is missing at the end.
 
     Commits may come between two batches.
@@ -23,6 +28,7 @@ def scrub(batches: Iterable[list[PointWrite]], dimension: int, last_position: in
         batches: Every point as a whole.
         dimension: How many numbers a row has.
         last_position: The newest position when the reading began.
+        left_out: Finds what the engine's indexes miss of a batch.
     """
     neighbours = _Neighbours(last_position)
     for points in batches:
@@ -32,6 +38,7 @@ def scrub(batches: Iterable[list[PointWrite]], dimension: int, last_position: in
             faults = faults_of(point, dimension)
             findings += [_finding(point, part) for part in faults]
             neighbours.add(point.payload)
+        findings += left_out(versions)
         yield CheckReport(len(versions), sum(map(_size_bytes, versions)), tuple(findings))
     if missing := neighbours.missing():
         yield CheckReport(0, 0, tuple(missing))
@@ -80,11 +87,12 @@ def _finding(point: PointWrite, part: str) -> Finding:
         place=f"point {point.point_id}, {part}",
         problem="it differs from its checksum or from the rest of the version, or is missing",
         remedy=REMEDY,
-        ref=_ref_in(point),
+        ref=ref_in(point),
     )
 
 
-def _ref_in(point: PointWrite) -> VersionRef | None:
+def ref_in(point: PointWrite) -> VersionRef | None:
+    """Return the name of a version; None where its fields do not say it."""
     memory_id, branch, number = (point.payload.get(name) for name in (MEMORY, BRANCH, NUMBER))
     if isinstance(memory_id, str) and isinstance(branch, str) and isinstance(number, int):
         return VersionRef(memory_id, branch, number)

@@ -224,7 +224,8 @@ class ShardStore(ShardReader):
 
     def check(self) -> Iterator[CheckReport]:
         """Read every point, compare it with its checksums and neighbours, and yield what was found, batch by batch."""
-        yield from scrub(self._engine.whole_points(BATCH_POINTS), self.profile.dimension, self.last_position)
+        batches = self._engine.whole_points(BATCH_POINTS)
+        yield from scrub(batches, self.profile.dimension, self.last_position, self._engine.left_out)
 
     def whole_points(self, batch_points: int) -> Iterator[list[PointWrite]]:
         """Yield every point as a whole, in batches. Commits may come in between: what they write may be in or not."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from recollect.adapters.clock import next_position
-from recollect.adapters.errors import StorageError, StoreFullError, StoreUnavailableError
+from recollect.adapters.errors import StorageError, StoreDamagedError, StoreFullError, StoreUnavailableError
 from recollect.adapters.port import Commit, CommitReceipt, StoreProfile
 from recollect.adapters.qdrant.edge import flushed, reserve
 from recollect.adapters.qdrant.edge.journal import Journal, Place, Record, records_after
@@ -84,10 +84,16 @@ class Keeper:
         self._kept_from: int | None = None
         self.erased_since = False
         self.has_unflushed = False
-        in_the_shard_before = flushed.read(shard_in(folder))
+        before = flushed.read(shard_in(folder))
+        if self.store.points() < before.points:
+            raise StoreDamagedError(
+                f"{shard_in(folder)} has lost {before.points - self.store.points():,} of the {before.points:,} points "
+                f"that it held when it was flushed; restore the store from a backup",
+                place=shard_in(folder).name,
+            )
         for record, segment in self._journal.replay():
             self._remember(record.token, record.position)
-            if segment >= in_the_shard_before:
+            if segment >= before.segment:
                 self.store.apply(decode_mutations(record.content))
                 self.has_unflushed = True
         if self.has_unflushed and not self.is_full:
@@ -212,7 +218,7 @@ class Keeper:
         self._journal.begin_segment()
         self.store.flush()
         self.has_unflushed = False
-        flushed.note(shard_in(self._folder), self._journal.newest_segment())
+        flushed.note(shard_in(self._folder), self._journal.newest_segment(), self.store.points())
         self._journal.cut(before if self._kept_from is None else min(before, self._kept_from))
 
     @property
@@ -286,8 +292,10 @@ class Keeper:
         """Write everything to disk and release the store."""
         self._sync()
         if not self.is_full:
+            points = self.store.points()
             self.store.close()
             self._journal.begin_segment()
+            flushed.note(shard_in(self._folder), self._journal.newest_segment(), points)
             self._journal.cut(self._journal.newest_segment())
         self._journal.close()
 

@@ -6,14 +6,16 @@ import random
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import pytest_asyncio
 
-from recollect.adapters.errors import StoreBusyError, StoreUnavailableError
+from recollect.adapters.errors import StoreBusyError, StoreDamagedError, StoreUnavailableError
 from recollect.adapters.port import ById, KeyIs, Scan, SimilarityQuery
 from recollect.adapters.qdrant.edge import adapter as adapters
+from recollect.adapters.qdrant.edge import launching
 from recollect.adapters.qdrant.edge.adapter import EdgeAdapter
 from recollect.adapters.qdrant.edge.keeper import Keeper
 from recollect.adapters.testing.values import (
@@ -120,6 +122,36 @@ async def test_an_engine_that_does_not_answer_is_a_clear_error(
         await adapter.count(NEWEST)
     os.kill(adapter.engine_pid, signal.SIGCONT)
     monkeypatch.setattr(adapters, "ANSWER_LIMIT_S", 60.0)
+    assert await adapter.count(NEWEST) == 0
+
+
+async def test_a_store_whose_engine_does_not_open_it_in_time_is_a_clear_error_and_no_process_is_left(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = launching.reach
+    pids: list[int] = []
+
+    def reach_and_stop(*arguments: Any) -> launching.Reached:
+        reached = real(*arguments)
+        pids.append(reached.pid)
+        os.kill(reached.pid, signal.SIGSTOP)
+        return reached
+
+    monkeypatch.setattr(launching, "reach", reach_and_stop)
+    monkeypatch.setattr(adapters, "OPEN_LIMIT_S", 0.2)
+    with pytest.raises(StoreDamagedError, match="did not open the store"):
+        await EdgeAdapter(folder).open(PROFILE)
+    assert await ends(pids[0])
+
+
+async def test_a_second_opener_of_an_engine_that_hangs_is_told_so(
+    adapter: EdgeAdapter, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapters, "OPEN_LIMIT_S", 0.2)
+    os.kill(adapter.engine_pid, signal.SIGSTOP)
+    with pytest.raises(StoreBusyError, match=f"process {adapter.engine_pid} .* did not answer"):
+        await EdgeAdapter(folder).open()
+    os.kill(adapter.engine_pid, signal.SIGCONT)
     assert await adapter.count(NEWEST) == 0
 
 
