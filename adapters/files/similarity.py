@@ -29,6 +29,10 @@ HELPED_PLACES = 4
 """A smaller search ends before a helper has woken up."""
 
 GATHER_SLOTS = 1024
+EXACT_SLOTS = 128
+"""So few rows are computed anew at a time: as float64 they take twice the room, and each thread of a long stream keeps
+its own for the next turn."""
+
 GATHER_SHARE = 0.2
 """Up to this share of selected rows they are gathered: reading all of them would take longer."""
 
@@ -151,8 +155,8 @@ class DenseRanking:
         packs = slots // self._pack_rows
         for pack in np.unique(packs).tolist():
             at = np.flatnonzero(packs == pack)
-            for start in range(0, len(at), GATHER_SLOTS):
-                part = at[start : start + GATHER_SLOTS]
+            for start in range(0, len(at), EXACT_SLOTS):
+                part = at[start : start + EXACT_SLOTS]
                 rows = self._segments[pack][1][slots[part] - pack * self._pack_rows]
                 exact[part] = np.vecdot(rows.astype(np.float64), query)
         return exact
