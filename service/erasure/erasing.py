@@ -167,6 +167,7 @@ class Erasing:
         """Erase what was written by the same name, or made of what is erased, while that was planned."""
         if not erased:
             return
+        await self._parts.receipts.flush()  # recalls that were answered meanwhile
         gone = [version.ref for version in erased]
         ids = sorted({ref.memory_id for ref in gone}) if request.ids or request.key else None
         again = request if ids is None else ErasureRequest(ids=ids, derived=request.derived)
@@ -282,9 +283,9 @@ class Erasing:
                     return
                 await self._clean()
             except StorageError as error:
-                logger.warning("the store's files may still hold words that were erased", reason=str(error))
                 if not isinstance(error, _PASSING):
-                    return
+                    return  # nothing that trying again would change; the status says so
+                logger.warning("the store's files may still hold words that were erased", reason=str(error))
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._closing.wait(), pause_s)
             if self._closing.is_set():
