@@ -36,6 +36,16 @@ def printable(text: str) -> str:
     return text.replace("\r\n", "\n").translate(_UNPRINTABLE)
 
 
+def memories(count: int) -> str:
+    """Return how many memories there are, in words."""
+    return f"{count:,} {'memory' if count == 1 else 'memories'}"
+
+
+def versions(count: int) -> str:
+    """Return how many versions there are, in words."""
+    return f"{count:,} {'version' if count == 1 else 'versions'}"
+
+
 def one_line(text: str) -> str:
     """Return text as one printable line."""
     return printable(" ".join(text.split()))
@@ -269,9 +279,11 @@ def _changes(memory: Memory, lines: Iterable[str]) -> Text:
 
 
 def _action(memory: Memory, record: ProvenanceRecord | None) -> str:
+    if memory.erased:
+        return "erased"
     if record:
         return record.action
-    return "erased" if memory.erased else "forgotten" if memory.forgotten else ""
+    return "forgotten" if memory.forgotten else ""
 
 
 def _score_parts(hit: Hit) -> Iterator[tuple[str, float]]:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from recollect.service.cli.command import Given, Session, command, request
 from recollect.service.cli.options import OptionsOf
-from recollect.service.cli.printing import Output, clock, one_line
+from recollect.service.cli.printing import Output, clock, memories, one_line, versions
 from recollect.service.erasure.answers import Erased, ErasurePlan
 from recollect.service.erasure.requests import ErasureRequest
 from recollect.service.quarantine.answers import Quarantine
@@ -72,7 +72,7 @@ async def trace(session: Session, given: Given) -> None:
         session.output.json(answer)
     else:
         session.output.people.print(_versions(answer.items))
-        session.output.note(f"{len(answer.items):,} versions of {answer.memories:,} memories")
+        session.output.note(f"{versions(len(answer.items))} of {memories(answer.memories)}")
 
 
 async def quarantine(session: Session, given: Given) -> None:
@@ -107,8 +107,8 @@ def _plan(output: Output, plan: ErasurePlan) -> None:
         return
     output.people.print(_versions(plan.items))
     words = (
-        f"{plan.versions:,} versions of {plan.memories:,} memories would be erased; {plan.derived:,} versions were "
-        f"made of them (policy: {plan.policy}); {plan.records:,} records name them"
+        f"{versions(plan.versions)} of {memories(plan.memories)} would be erased; made of them: "
+        f"{versions(plan.derived)} (policy: {plan.policy}); records that name them: {plan.records:,}"
     )
     output.people.print(Text(words, style="bold"), soft_wrap=True)
     output.people.print(Text(f"nothing is erased yet: --confirm {plan.digest}"), soft_wrap=True)
@@ -119,7 +119,7 @@ def _erased(output: Output, done: Erased) -> None:
         output.json(done)
         return
     receipt = done.receipt
-    line = f"erased  {receipt.versions:,} versions of {receipt.memories:,} memories  receipt {receipt.id}"
+    line = f"erased  {versions(receipt.versions)} of {memories(receipt.memories)}  receipt {receipt.id}"
     output.people.print(Text(line, style="bold"), soft_wrap=True)
     if done.note:
         output.note(done.note)
@@ -139,7 +139,7 @@ def _one(output: Output, held: Quarantine) -> None:
         return
     reason = f"  {one_line(held.reason)}" if held.reason else ""
     line = (
-        f"{held.state}  {held.id}  {len(held.memories):,} memories  by {one_line(held.by)}, {clock(held.time)}{reason}"
+        f"{held.state}  {held.id}  {memories(len(held.memories))}  by {one_line(held.by)}, {clock(held.time)}{reason}"
     )
     output.people.print(Text(line), soft_wrap=True)
     if held.left_out:
