@@ -42,7 +42,7 @@ async def _as_after_a_kill(folder: Path) -> list[Any]:
 
 @pytest.mark.requirement("B11")
 @pytest.mark.parametrize("make", [_closed, _as_after_a_kill])
-@pytest.mark.parametrize("flips", [12, pytest.param(400, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
+@pytest.mark.parametrize("flips", [12, pytest.param(150, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
 async def test_a_flipped_bit_is_reported_or_harmless(tmp_path: Path, make: Callable[..., Any], flips: int) -> None:
     sound = tmp_path / "sound"
     expected = await make(sound)

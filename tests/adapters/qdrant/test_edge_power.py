@@ -12,7 +12,7 @@ from tests.adapters.disks import Disk
 from tests.adapters.qdrant.edge_programs import a_pair
 from tests.adapters.qdrant.killing import Start, kill_with_engine
 
-SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 10))]
+SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 6))]
 
 
 async def see_whole_pairs(adapter: EdgeAdapter, told: list[str]) -> None:

@@ -25,7 +25,7 @@ STEPS_MAX = 421
 """More than there are; the last ones find nothing to die at."""
 
 STRIDE = 42
-SERIES = [range(at, STEPS_MAX, STRIDE) for at in range(1, STRIDE, 7)]
+SERIES = [range(at, STEPS_MAX, STRIDE) for at in range(1, STRIDE, 14)]
 
 
 @pytest.fixture
