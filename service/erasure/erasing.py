@@ -253,6 +253,7 @@ class Erasing:
             await self._clean()
         except StorageError as error:
             # The erasure stands; only the files still hold it. Failing now would hide that from the caller.
+            self._trouble = str(error)
             if not isinstance(error, _PASSING):
                 return False, str(error)
             self._clean_in_background()
@@ -263,13 +264,9 @@ class Erasing:
         """Take what was erased out of the store's files, and then the marks that say that this is to be done."""
         async with self._cleaning:
             pending = await marks(self._parts.store)
-            try:
-                await self._parts.store.compact()
-                if pending:
-                    await self._parts.store.commit(Commit(puts=(), erases=pending, read_point=ReadPoint.main()))
-            except StorageError as error:
-                self._trouble = str(error)
-                raise
+            await self._parts.store.compact()
+            if pending:
+                await self._parts.store.commit(Commit(puts=(), erases=pending, read_point=ReadPoint.main()))
             self._trouble = None
 
     def _clean_in_background(self) -> None:
@@ -280,9 +277,11 @@ class Erasing:
         for pause_s in chain(CLEAN_PAUSES_S, repeat(CLEAN_PAUSES_S[-1])):
             try:
                 if not await marks(self._parts.store):
+                    self._trouble = None  # another process was faster
                     return
                 await self._clean()
             except StorageError as error:
+                self._trouble = str(error)
                 if not isinstance(error, _PASSING):
                     return  # nothing that trying again would change; the status says so
                 logger.warning("the store's files may still hold words that were erased", reason=str(error))

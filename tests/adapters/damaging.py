@@ -12,6 +12,7 @@ from recollect.adapters.port import ById, ByKey, Projection, ProvenanceStorageAd
 from recollect.adapters.testing.values import (
     EVERYTHING,
     NEWEST,
+    PROFILE,
     a_commit,
     a_full_version,
     a_version,
@@ -35,6 +36,15 @@ async def fill(adapter: ProvenanceStorageAdapter) -> None:
     await adapter.commit(a_commit(revision_of(first, content="another text")))
     await adapter.commit(a_commit(a_version(4), tombstone_of(a_version(3, key="a key"))))
     await adapter.commit(a_commit(revision_of(a_full_version(2), branch="draft")))
+
+
+async def filled(adapter: ProvenanceStorageAdapter) -> list[Any]:
+    """Make a store and close it; return all that it answers."""
+    await adapter.open(PROFILE)
+    await fill(adapter)
+    answers = await all_answers(adapter)
+    await adapter.close()
+    return answers
 
 
 async def all_answers(adapter: ProvenanceStorageAdapter) -> list[Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from recollect.adapters.errors import StoreBusyError, StoreUnavailableError
 from recollect.adapters.port import Projection, Scan
 from recollect.service import MemoryService, NewMemory, ProvenanceInput, Revision
 from recollect.service.branching.requests import (
@@ -27,7 +28,8 @@ from recollect.service.erasure.requests import ErasureRequest
 from recollect.service.errors import ConflictNotFoundError, MemoryNotFoundError, VersionConflictError
 from recollect.service.namespaces import SYSTEM_NAMESPACES
 from recollect.service.quarantine.requests import NewQuarantine, ReleaseRequest
-from tests.service.erasures import MARK, erase, files_that_hold, store
+from tests.leftovers import files_that_hold
+from tests.service.erasures import MARK, erase, folder_of, store
 
 MakeService = Callable[..., Awaitable[MemoryService]]
 Change = Callable[[MemoryService, str], Awaitable[object]]
@@ -146,7 +148,7 @@ async def test_words_that_are_erased_while_they_are_taken_along_do_not_come_back
     with pytest.raises(MemoryNotFoundError):
         await memory.get(memory_id)
     if not storage.startswith("qdrant"):
-        assert files_that_hold(storage, MARK.encode()) == []
+        assert files_that_hold(folder_of(storage), MARK.encode()) == []
 
 
 # --- What other writers make of it just before ----------------------------------------------------
@@ -232,7 +234,7 @@ async def test_files_that_a_killed_process_left_uncleaned_are_cleaned_by_the_nex
     memory = await make_service(storage=storage)
     assert len(await memory.erasure.receipts()) == 1
     await until_clean(memory)
-    assert files_that_hold(storage, MARK.encode()) == []
+    assert files_that_hold(folder_of(storage), MARK.encode()) == []
     assert (await memory.status()).notes == []
 
 
@@ -253,8 +255,37 @@ async def test_files_that_a_reader_holds_are_said_to_hold_erased_words_and_clean
     assert "may still hold words that were erased" in status.notes[0]
     reader.close()
     await until_clean(memory)
-    assert files_that_hold(storage, MARK.encode()) == []
+    assert files_that_hold(folder_of(storage), MARK.encode()) == []
     assert (await memory.status()).status == "healthy"
+
+
+async def test_files_that_another_process_has_cleaned_are_no_longer_said_to_hold_erased_words(
+    memory: MemoryService, make_service: MakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def held() -> None:
+        raise StoreBusyError("a reader holds the files")
+
+    monkeypatch.setattr(erasing, "CLEAN_PAUSES_S", (0.01,))
+    monkeypatch.setattr(memory._store, "compact", held)
+    await erase(memory, ErasureRequest(ids=[await store(memory, f"a {MARK}")]))
+    assert (await memory.status()).status == "degraded"
+    await until_clean(await make_service())
+    await until_clean(memory)
+    assert (await memory.status()).status == "healthy"
+
+
+async def test_that_it_cannot_be_known_whether_files_are_clean_is_said(
+    memory: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_scan: Scan) -> None:
+        raise StoreUnavailableError("the store is away")
+
+    await until_clean(memory)
+    with monkeypatch.context() as patch:
+        patch.setattr(memory._store, "scan", away)
+        memory.erasure.resume()
+        await until_clean(memory)
+    assert "the store is away" in (await memory.status()).notes[0]
 
 
 async def until_clean(memory: MemoryService) -> None:

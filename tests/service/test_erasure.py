@@ -8,7 +8,8 @@ from recollect.service.branching.requests import NewBranch
 from recollect.service.erasure.requests import ErasureRequest
 from recollect.service.errors import ErasureNotFoundError, InvalidInputError, MemoryNotFoundError, PlanChangedError
 from recollect.service.namespaces import SYSTEM_NAMESPACES
-from tests.service.erasures import MARK, erase, files_that_hold, store
+from tests.leftovers import files_that_hold
+from tests.service.erasures import MARK, erase, folder_of, store
 
 FULL = ReadOptions(view="full", include_provenance=True)
 FULL_PROJECTION = Projection(content=True)
@@ -38,7 +39,7 @@ async def test_nothing_of_an_erased_memory_is_left_in_any_file_of_the_store(
     done = await erase(memory, ErasureRequest(ids=[stored.id]))
 
     assert (done.receipt.versions, done.receipt.memories, done.compacted) == (3, 1, True)
-    assert files_that_hold(storage, MARK.encode()) == []
+    assert files_that_hold(folder_of(storage), MARK.encode()) == []
     with pytest.raises(MemoryNotFoundError):
         await memory.get(stored.id)
     with pytest.raises(MemoryNotFoundError):
@@ -149,6 +150,6 @@ async def test_what_was_erased_can_be_stored_and_erased_again(memory: MemoryServ
         assert len((await memory.search(SearchRequest(text=MARK))).hits) == 1
         done = await erase(memory, ErasureRequest(source="message:1"))
         assert done.receipt.versions == 1
-        assert files_that_hold(storage, MARK.encode()) == []
+        assert files_that_hold(folder_of(storage), MARK.encode()) == []
     nothing = await erase(memory, ErasureRequest(source="message:1"))
     assert (nothing.receipt.versions, nothing.compacted) == (0, True)

@@ -1,8 +1,7 @@
 """What the tests of the file backend share: a store in a folder, and programs that use it from outside."""
 
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,7 @@ import pytest_asyncio
 
 from recollect.adapters.files import FileAdapter
 from recollect.adapters.testing.values import PROFILE
-
-Program = subprocess.Popen[str]
+from tests.adapters.starting import Start, starting
 
 
 @pytest.fixture
@@ -28,19 +26,7 @@ async def adapter(folder: Path) -> AsyncIterator[FileAdapter]:
 
 
 @pytest.fixture
-def start_program() -> Iterator[Callable[..., Program]]:
-    """Start `programs.py` with arguments, its standard input and output piped; it is killed at the end."""
-    programs: list[Program] = []
-
-    def start(*arguments: str) -> Program:
-        path = Path(__file__).with_name("programs.py")
-        program = subprocess.Popen(
-            [sys.executable, str(path), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        programs.append(program)
-        return program
-
-    yield start
-    for program in programs:
-        program.kill()
-        program.communicate()
+def start_program() -> Iterator[Start]:
+    """Start `programs.py` with arguments; see `starting`."""
+    with starting(sys.executable, str(Path(__file__).with_name("programs.py"))) as start:
+        yield start

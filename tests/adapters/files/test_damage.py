@@ -16,16 +16,11 @@ from recollect.adapters.testing.values import (
     PROFILE,
     memory_id,
 )
-from tests.adapters.damaging import all_answers, copied, fill, flip, regions, verdict_on
+from tests.adapters.damaging import all_answers, copied, fill, filled, flip, regions, verdict_on
 
 
 async def _closed(folder: Path) -> list[Any]:
-    adapter = FileAdapter(folder)
-    await adapter.open(PROFILE)
-    await fill(adapter)
-    answers = await all_answers(adapter)
-    await adapter.close()
-    return answers
+    return await filled(FileAdapter(folder))
 
 
 async def _as_after_a_kill(folder: Path) -> list[Any]:
@@ -42,7 +37,7 @@ async def _as_after_a_kill(folder: Path) -> list[Any]:
 
 @pytest.mark.requirement("B11")
 @pytest.mark.parametrize("make", [_closed, _as_after_a_kill])
-@pytest.mark.parametrize("flips", [12, pytest.param(150, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
+@pytest.mark.parametrize("flips", [12, pytest.param(400, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
 async def test_a_flipped_bit_is_reported_or_harmless(tmp_path: Path, make: Callable[..., Any], flips: int) -> None:
     sound = tmp_path / "sound"
     expected = await make(sound)

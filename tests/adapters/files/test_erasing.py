@@ -30,6 +30,7 @@ from recollect.adapters.testing.values import (
     windows,
 )
 from recollect.adapters.versions import Action, Provenance, Version
+from tests.leftovers import files_that_hold
 
 Start = Callable[..., Popen[str]]
 MARK = "quokka"
@@ -58,13 +59,6 @@ def marked(number: int) -> Version:
         vectors=windows(toward(0.123456), toward(0.654321)),
         sparse=terms({3_333_333: 0.777}),
     )
-
-
-def files_that_hold(folder: Path, *wanted: bytes) -> list[str]:
-    """Return the names of a folder's files that hold one of these bytes."""
-    return [
-        path.name for path in folder.rglob("*") if path.is_file() and any(part in path.read_bytes() for part in wanted)
-    ]
 
 
 def traces_of(version: Version) -> tuple[bytes, ...]:

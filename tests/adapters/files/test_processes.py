@@ -1,18 +1,14 @@
 """Several processes use one store at the same time, and some are killed."""
 
 import random
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import Popen
 
 import pytest
 
 from recollect.adapters.files import FileAdapter
 from recollect.adapters.port import ById, Scan
 from recollect.adapters.testing.values import EVERYTHING, NEWEST, PROFILE, collected
-
-Program = Popen[str]
-Start = Callable[..., Program]
+from tests.adapters.starting import Program, Start
 
 
 def _line(program: Program) -> str:

@@ -1,7 +1,6 @@
 """What the tests of Qdrant share: a fresh collection for each test, and a folder in memory."""
 
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -10,8 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.adapters.qdrant.killing import Program, Start
 from tests.adapters.qdrant.server_process import Server, drop
+from tests.adapters.starting import Start, starting
 
 IN_MEMORY = Path("/dev/shm")
 IN_MEMORY_BYTES_MIN = 2 * 2**30
@@ -40,21 +39,6 @@ def collection(qdrant_server: Server) -> Iterator[str]:
 
 @pytest.fixture
 def start_program() -> Iterator[Start]:
-    """Start `edge_programs.py` with arguments, its standard input and output piped; it is killed at the end."""
-    programs: list[Program] = []
-
-    def start(*arguments: str) -> Program:
-        program = subprocess.Popen(
-            [sys.executable, "-m", "tests.adapters.qdrant.edge_programs", *arguments],
-            cwd=Path(__file__).parents[3],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        programs.append(program)
-        return program
-
-    yield start
-    for program in programs:
-        program.kill()
-        program.communicate()
+    """Start `edge_programs.py` with arguments; see `starting`."""
+    with starting(sys.executable, "-m", "tests.adapters.qdrant.edge_programs", cwd=Path(__file__).parents[3]) as start:
+        yield start

@@ -1,13 +1,10 @@
-"""Programs of the tests, and their end together with the engine's process that they started."""
+"""The end of a program together with the engine's process that it started."""
 
-import subprocess
-from collections.abc import Callable
 from contextlib import suppress
 
 import psutil
 
-Program = subprocess.Popen[str]
-Start = Callable[..., Program]
+from tests.adapters.starting import Program
 
 
 def kill_with_engine(program: Program, *, engine_first: bool = False) -> None:

@@ -12,7 +12,7 @@ from recollect.adapters.port import ById, Scan
 from recollect.adapters.qdrant.edge import adapter as adapters
 from recollect.adapters.qdrant.edge.adapter import EdgeAdapter
 from recollect.adapters.testing.values import NEWEST, PROFILE, collected, memory_id
-from tests.adapters.damaging import all_answers, copied, fill, flip, regions, verdict_on
+from tests.adapters.damaging import copied, fill, filled, flip, regions, verdict_on
 
 FLIPS = 2
 LIMIT_S = 5.0
@@ -39,16 +39,6 @@ def _an_engine_that_hangs_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> N
     """Some damage sends the engine into loops over sizes that were never meant."""
     monkeypatch.setattr(adapters, "OPEN_LIMIT_S", LIMIT_S)
     monkeypatch.setattr(adapters, "ANSWER_LIMIT_S", LIMIT_S)
-
-
-async def filled(folder: Path) -> list[Any]:
-    """Make a store and close it; return all that it answers."""
-    adapter = EdgeAdapter(folder)
-    await adapter.open(PROFILE)
-    await fill(adapter)
-    answers = await all_answers(adapter)
-    await adapter.close()
-    return answers
 
 
 def kind_of(path: Path) -> str:
@@ -80,7 +70,7 @@ async def flipped(sound: Path, copy: Path, path: Path, expected: list[Any], flip
 @pytest.mark.requirement("B11")
 async def test_a_flipped_bit_where_versions_and_indexes_lie_is_reported_or_harmless(tmp_path: Path) -> None:
     sound = tmp_path / "sound"
-    expected = await filled(sound)
+    expected = await filled(EdgeAdapter(sound))
     seen: set[str] = set()
     for path in filter(is_damaged_always, files_of(sound)):
         seen |= await flipped(sound, tmp_path / "copy", path, expected, FLIPS)
@@ -92,7 +82,7 @@ async def test_a_flipped_bit_where_versions_and_indexes_lie_is_reported_or_harml
 @pytest.mark.parametrize("part", range(4))
 async def test_a_flipped_bit_or_a_lost_end_of_any_file_is_reported_or_harmless(tmp_path: Path, part: int) -> None:
     sound, copy = tmp_path / "sound", tmp_path / "copy"
-    expected = await filled(sound)
+    expected = await filled(EdgeAdapter(sound))
     assert await verdict_on(EdgeAdapter(copied(sound, copy)), expected) == "harmless"
     for path in files_of(sound)[part::4]:
         await flipped(sound, copy, path, expected, 1)
@@ -105,7 +95,7 @@ async def test_a_flipped_bit_or_a_lost_end_of_any_file_is_reported_or_harmless(t
 @pytest.mark.requirement("B11")
 async def test_a_version_that_an_index_leaves_out_is_named_with_the_index_and_the_remedy(tmp_path: Path) -> None:
     sound = tmp_path / "sound"
-    await filled(sound)
+    await filled(EdgeAdapter(sound))
     (path,) = (path for path in files_of(sound) if kind_of(path).endswith("memory-map/page_0.dat"))
     content = (sound / path).read_bytes()
     held = [at for at, byte in enumerate(content) if byte]

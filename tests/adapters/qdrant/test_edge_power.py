@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from pathlib import Path
 
 import pytest
 
@@ -10,19 +11,30 @@ from recollect.adapters.qdrant.edge.adapter import EdgeAdapter
 from recollect.adapters.testing.values import EVERYTHING, NEWEST, PROFILE, collected
 from tests.adapters.disks import Disk
 from tests.adapters.qdrant.edge_programs import a_pair
-from tests.adapters.qdrant.killing import Start, kill_with_engine
+from tests.adapters.qdrant.killing import kill_with_engine
+from tests.adapters.starting import Program, Start
 
 SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 6))]
 
 
-async def see_whole_pairs(adapter: EdgeAdapter, told: list[str]) -> None:
+async def cut(disk: Disk, program: Program) -> None:
+    """Cut the power under a program and its engine, and turn it on again."""
+    disk.cut()
+    await asyncio.to_thread(kill_with_engine, program)
+    disk.power_up()
+
+
+async def see_whole_pairs(folder: Path, told: list[str]) -> None:
     """See that every acknowledged pair is there, that no pair is halved, and that nothing is damaged."""
+    adapter = EdgeAdapter(folder)
+    await adapter.open()
     names = [version.memory_id for line in told for version in a_pair(int(line))]
     found = await adapter.get([ById(name) for name in names], NEWEST, EVERYTHING)
     assert all(version is not None and version.provenance is not None for version in found)
     stored = await collected(adapter.scan(Scan(read_point=NEWEST)))
     assert len(stored) % 2 == 0
     assert (await adapter.check()).findings == ()
+    await adapter.close()
 
 
 @pytest.mark.requirement("A5", "B3", "B7")
@@ -35,13 +47,8 @@ async def test_a_power_cut_loses_no_acknowledged_commit(disk: Disk, start_progra
         program = start_program("write_pairs", str(folder), "4", str(start))
         assert program.stdout is not None
         told += [await asyncio.to_thread(program.stdout.readline) for _ in range(chance.randrange(1, 300))]
-        disk.cut()
-        await asyncio.to_thread(kill_with_engine, program)
-        disk.power_up()
-        adapter = EdgeAdapter(folder)
-        await adapter.open()
-        await see_whole_pairs(adapter, told)
-        await adapter.close()
+        await cut(disk, program)
+        await see_whole_pairs(folder, told)
 
 
 @pytest.mark.requirement("B3", "B7")
@@ -54,13 +61,8 @@ async def test_a_power_cut_between_flushes_loses_no_acknowledged_commit(
     program = start_program("write_and_flush", str(folder), str(seed))
     assert program.stdout is not None
     told = [await asyncio.to_thread(program.stdout.readline) for _ in range(chance.randrange(1, 200))]
-    disk.cut()
-    await asyncio.to_thread(kill_with_engine, program)
-    disk.power_up()
-    adapter = EdgeAdapter(folder)
-    await adapter.open()
-    await see_whole_pairs(adapter, told)
-    await adapter.close()
+    await cut(disk, program)
+    await see_whole_pairs(folder, told)
 
 
 async def test_a_new_store_is_there_after_a_power_cut(disk: Disk, start_program: Start) -> None:
@@ -68,9 +70,7 @@ async def test_a_new_store_is_there_after_a_power_cut(disk: Disk, start_program:
     program = start_program("hold", str(folder))
     assert program.stdout is not None
     await asyncio.to_thread(program.stdout.readline)
-    disk.cut()
-    await asyncio.to_thread(kill_with_engine, program)
-    disk.power_up()
+    await cut(disk, program)
     adapter = EdgeAdapter(folder)
     assert await adapter.open() == PROFILE
     assert await adapter.count(NEWEST) == 1

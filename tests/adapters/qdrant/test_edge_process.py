@@ -31,7 +31,8 @@ from recollect.adapters.testing.values import (
 )
 from tests.adapters.qdrant.edge_programs import MANY, a_pair
 from tests.adapters.qdrant.in_process import ShardAdapter
-from tests.adapters.qdrant.killing import Start, kill_with_engine
+from tests.adapters.qdrant.killing import kill_with_engine
+from tests.adapters.starting import Start
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from recollect.adapters.testing.values import (
     windows,
 )
 from recollect.adapters.versions import Action, Provenance, Vector, Version
+from tests.leftovers import files_that_hold
 
 MARK = "quokka"
 """A word that stands in every text of what is erased, and nowhere else."""
@@ -55,12 +56,6 @@ def marked(number: int) -> Version:
         provenance=Provenance(action=Action.CREATED, actor=f"{MARK} actor", time_ms=5, note=f"a {MARK} note"),
         vectors=windows(toward(0.123456)),
     )
-
-
-def files_that_hold(folder: Path, *wanted: bytes) -> list[str]:
-    return [
-        path.name for path in folder.rglob("*") if path.is_file() and any(part in path.read_bytes() for part in wanted)
-    ]
 
 
 def traces_of(version: Version) -> tuple[bytes, ...]:

@@ -16,7 +16,8 @@ from recollect.adapters.qdrant.edge.adapter import EdgeAdapter
 from recollect.adapters.testing.values import EVERYTHING, NEWEST, PROFILE, a_commit, a_version, axis, collected, windows
 from recollect.adapters.versions import Version
 from tests.adapters.qdrant.edge_programs import MANY
-from tests.adapters.qdrant.killing import Start
+from tests.adapters.starting import Start
+from tests.leftovers import files_that_hold
 
 MARK = "quokka"
 """A word that stands in every text of what is erased, and nowhere else."""
@@ -37,10 +38,6 @@ def a_memory(number: int) -> Version:
     """Return one of those of which each second one is erased."""
     word = "kept" if number % 2 else MARK
     return replace(a_version(number, vectors=windows(axis(0))), content=f"{word} {number} " * 50)
-
-
-def files_that_hold(folder: Path, word: str) -> list[str]:
-    return [path.name for path in folder.rglob("*") if path.is_file() and word.encode() in path.read_bytes()]
 
 
 def wait_for_builders(folder: Path) -> None:
@@ -73,7 +70,7 @@ async def see_sound_and_compact(folder: Path, *, erased: bool) -> None:
     assert (await adapter.check()).findings == ()
     await adapter.compact()
     if erased:
-        assert files_that_hold(folder, MARK) == []
+        assert files_that_hold(folder, MARK.encode()) == []
     assert len(await collected(adapter.scan(Scan(read_point=NEWEST)))) == len(found)
     await adapter.close()
 

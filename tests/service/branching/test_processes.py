@@ -11,8 +11,9 @@ import pytest
 from recollect.service import MemoryService, NewMemory, ProvenanceInput, Settings, create_memory_service
 from recollect.service.branching.requests import MergeRequest, NewBranch, NewTag
 from recollect.service.requests import ListRequest, Revision
+from tests.leftovers import files_that_hold
 from tests.service.branching.programs import CHANGES
-from tests.service.erasures import files_that_hold
+from tests.service.erasures import folder_of
 
 PROGRAMS = Path(__file__).with_name("programs.py")
 EVERY_BACKEND = ["file", pytest.param("edge", marks=pytest.mark.slow)]
@@ -103,7 +104,7 @@ async def test_a_change_that_is_killed_at_any_step_happened_wholly_or_not_at_all
             await clean(service)
             assert (await service._store.check()).findings == ()
         if name == "erase":
-            assert files_that_hold(storage, ERASED.encode()) == [], step
+            assert files_that_hold(folder_of(storage), ERASED.encode()) == [], step
     assert seen == sorted(seen)  # from some step on it has happened
     assert {True, False} == set(seen)
 
@@ -128,7 +129,7 @@ async def test_a_change_during_which_the_engine_dies_at_any_step_happens_once(
             await clean(service)
             assert (await service._store.check()).findings == ()
         if name == "erase":
-            assert files_that_hold(storage, ERASED.encode()) == [], step
+            assert files_that_hold(folder_of(storage), ERASED.encode()) == [], step
 
 
 @pytest.fixture
