@@ -170,12 +170,14 @@ class Remembering:
         branch = drafts[0].request.branch
         vectors: dict[int, Vector] = {i: draft.vectors for i, draft in enumerate(drafts) if draft.vectors is not None}
         for attempt in range(ATTEMPTS_MAX):
-            if attempt and keep is not None and await self._answered(keep.request, [branch]) is not None:
-                return None
             place = await writable(self._parts.store, branch)
             look = attempt > 0 or len(vectors) < len(drafts)
             outcomes = await plan(self._parts, drafts, place.point, look=look, again=attempt > 0)
             operation.part("look up")
+            # What is there by now may be what another call with this key stored a moment ago.
+            met = attempt > 0 or not all(isinstance(outcome, New) for outcome in outcomes)
+            if met and keep is not None and await keep.request.answered(self._parts.store, place.point) is not None:
+                return None
             _raise_refusals(outcomes, atomic=atomic)
             await self._embed(drafts, outcomes, vectors)
             operation.part("embed")

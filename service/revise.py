@@ -76,9 +76,10 @@ class Revising:
         for _ in range(ATTEMPTS_MAX):
             place = await writable(store, branch)
             point = place.point
+            (current,) = await store.get([ById(memory_id)], point, _EVERYTHING)
+            # Looked for last: another call with this key that comes between would else pass for a stranger
             if request is not None and (answered := await request.answered(store, point)) is not None:
                 return next(answer for answer in answered if isinstance(answer, Remembered))
-            (current,) = await store.get([ById(memory_id)], point, _EVERYTHING)
             if current is None or current.namespace.startswith("_"):
                 raise not_found(memory_id, point)
             if expected_version is not None and current.number != expected_version:

@@ -30,23 +30,11 @@ from recollect.service.namespaces import SYSTEM_NAMESPACES
 from recollect.service.quarantine.requests import NewQuarantine, ReleaseRequest
 from tests.leftovers import files_that_hold
 from tests.service.erasures import MARK, erase, folder_of, store
+from tests.service.meanwhile import before_next_write
 
 MakeService = Callable[..., Awaitable[MemoryService]]
 Change = Callable[[MemoryService, str], Awaitable[object]]
 PROGRAM = Path(__file__).with_name("erasing_program.py")
-
-
-def before_next_write(memory: MemoryService, patch: pytest.MonkeyPatch, act: Callable[[], Awaitable[object]]) -> None:
-    """Have something happen once between what the next write was planned on and the write."""
-    real = memory._store.commit
-
-    async def commit(commit: Any) -> Any:
-        if commit.puts:
-            patch.setattr(memory._store, "commit", real)
-            await act()
-        return await real(commit)
-
-    patch.setattr(memory._store, "commit", commit)
 
 
 async def that_hold(memory: MemoryService, word: str) -> list[str]:

@@ -14,6 +14,7 @@ from recollect.service.errors import (
     InvalidInputError,
     ReservedNamespaceError,
 )
+from tests.service.meanwhile import after_next_read
 
 pytestmark = pytest.mark.every_backend
 
@@ -203,6 +204,19 @@ async def test_concurrent_requests_under_one_idempotency_key_get_one_answer(memo
     request = NewMemory(content="pay once")
     answers = await asyncio.gather(*(memory.remember(request, idempotency_key="order-2") for _ in range(8)))
     assert len(set(map(repr, answers))) == 1
+
+
+async def test_a_request_under_a_key_that_is_answered_while_it_looks_gets_that_answer(
+    memory: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = NewMemory(content="pay once")
+    answered: list[Remembered] = []
+
+    async def act() -> None:
+        answered.append(await memory.remember(request, idempotency_key="order-3"))
+
+    after_next_read(memory, monkeypatch, act)
+    assert await memory.remember(request, idempotency_key="order-3") == answered[0]
 
 
 async def test_an_idempotency_key_for_another_request_is_a_conflict(memory: MemoryService) -> None:

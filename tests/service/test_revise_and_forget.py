@@ -14,6 +14,7 @@ from recollect.service import (
 )
 from recollect.service.answers import Remembered
 from recollect.service.errors import InvalidInputError, MemoryNotFoundError, VersionConflictError
+from tests.service.meanwhile import after_next_read
 
 pytestmark = pytest.mark.every_backend
 
@@ -83,6 +84,22 @@ async def test_a_revision_under_an_idempotency_key_happens_once(memory: MemorySe
     again = await memory.revise(stored.id, Revision(content="two"), idempotency_key="r")
     assert again == first
     assert len((await memory.history(stored.id)).items) == 2
+
+
+async def test_a_revision_under_a_key_that_is_answered_while_it_looks_gets_that_answer(
+    memory: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = await memory.remember("one")
+    answered: list[Remembered] = []
+
+    async def revise() -> Remembered:
+        return await memory.revise(stored.id, Revision(content="two"), expected_version=1, idempotency_key="r")
+
+    async def act() -> None:
+        answered.append(await revise())
+
+    after_next_read(memory, monkeypatch, act)
+    assert await revise() == answered[0]
 
 
 async def test_a_revision_can_remove_the_expiry(memory: MemoryService) -> None:
