@@ -6,7 +6,7 @@ They are msgspec structs, encoded to JSON in C, so that what an answer costs is 
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 Status = Literal["created", "duplicate", "revised", "forgotten"]
 
@@ -185,6 +185,13 @@ class SearchAnswer(Struct, frozen=True, kw_only=True):
 
     hits: Annotated[list[Hit], Meta(description="All of them, best first.")]
     elapsed_ms: Annotated[float, Meta(description="How long the search took.")]
+
+
+class EncodedSearchAnswer(Struct, frozen=True, kw_only=True):
+    """A `SearchAnswer` whose list of hits is JSON already. It encodes to the same JSON."""
+
+    hits: Raw
+    elapsed_ms: float
 
 
 class BatchAnswer(Struct, frozen=True, kw_only=True):

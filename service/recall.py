@@ -4,16 +4,17 @@ import base64
 import binascii
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from time import perf_counter
 
 import msgspec
 import numpy as np
+from msgspec import Raw
 
 from recollect.adapters.filters import parse_filter
 from recollect.adapters.port import (
     ById,
     ByKey,
     Cursor,
+    EncodedSearch,
     Order,
     Projection,
     ReadPoint,
@@ -24,6 +25,7 @@ from recollect.adapters.port import (
 from recollect.adapters.versions import Vector, Version
 from recollect.service.answers import (
     EncodedHitsFrames,
+    EncodedSearchAnswer,
     EndFrame,
     HistoryAnswer,
     Hit,
@@ -46,6 +48,9 @@ from recollect.service.presenting import hit_of, memory_of, moment
 from recollect.service.requests import ListRequest, ReadOptions, SearchRequest
 from recollect.service.revise import not_found
 from recollect.service.telemetry import Operation
+
+WHOLE_BATCH_MAX = 1000
+"""How many hits of an answer in one piece are read at a time at most."""
 
 _ORDERS = {"stored": Order.POSITION, "created_at": Order.CREATED_AT}
 
@@ -145,7 +150,7 @@ class Recalling:
         receipts = self._parts.receipts
         with self._parts.telemetry.operation("find_similar") as operation:
             try:
-                async with aclosing(self._hits(request, operation)) as batches:
+                async with aclosing(self._hits(request, operation, request.batch_size)) as batches:
                     async for hits in batches:
                         count += len(hits)
                         noted += hits[: receipts.hits_max - len(noted)]
@@ -156,35 +161,58 @@ class Recalling:
 
     async def search(self, request: SearchRequest) -> SearchAnswer:
         """Return the hits of a search; see `MemoryService.search`."""
-        if request.limit is None:
-            raise InvalidInputError("an answer in one piece needs a limit; use find_similar to stream everything")
-        started = perf_counter()
+        batch_size = _whole(request)
         found: list[Hit] = []
-        whole = request.model_copy(update={"batch_size": min(request.limit, 1000)})
         with self._parts.telemetry.operation("search") as operation:
-            async with aclosing(self._hits(whole, operation)) as batches:
+            async with aclosing(self._hits(request, operation, batch_size)) as batches:
                 async for hits in batches:
                     found += hits
         self._parts.receipts.note_hits("search", request, found[: self._parts.receipts.hits_max], len(found))
-        return SearchAnswer(hits=found, elapsed_ms=round((perf_counter() - started) * 1000, 3))
+        return SearchAnswer(hits=found, elapsed_ms=round(operation.elapsed_ms, 3))
+
+    async def encoded_search(self, request: SearchRequest) -> SearchAnswer | EncodedSearchAnswer:
+        """Return hits as JSON where that can be done; see `MemoryService.search_encoded`."""
+        encoded = self._encodes(request)
+        if encoded is None:
+            return await self.search(request)
+        batch_size = _whole(request)
+        found: list[bytes] = []
+        count = 0
+        with self._parts.telemetry.operation("search") as operation:
+            query = await self._query(request, operation, batch_size)
+            async with aclosing(encoded.find_similar_encoded(query)) as groups:
+                async for group in groups:
+                    found += group.batches
+                    count += group.count
+            operation.part("search")
+        self._parts.receipts.note_encoded("search", request, found[: self._batches_noted(batch_size)], count)
+        return EncodedSearchAnswer(hits=Raw(b"[%b]" % b",".join(found)), elapsed_ms=round(operation.elapsed_ms, 3))
+
+    def _encodes(self, request: SearchRequest) -> EncodedSearch | None:
+        """Return what gives the hits of a search as JSON; None where they must be looked at, or the store does not."""
+        plain = request.view == "summary" and not (request.include_provenance or request.explain)
+        # To leave one out, or to note which were used, hits must be looked at.
+        looked_at = request.memory_id is not None or self._parts.working.in_use
+        return self._parts.encoded if plain and not looked_at else None
+
+    def _batches_noted(self, batch_size: int) -> int:
+        return -(-self._parts.receipts.hits_max // batch_size)
 
     async def encoded_frames(
         self, request: SearchRequest
     ) -> AsyncGenerator[HitsFrame | EncodedHitsFrames | EndFrame, None]:
         """Stream hits as JSON where that can be done; see `MemoryService.find_similar_encoded`."""
-        encoded = self._parts.encoded
-        plain = request.view == "summary" and not (request.include_provenance or request.explain)
-        # To leave one out, or to note which were used, hits must be looked at.
-        if encoded is None or not plain or request.memory_id is not None or self._parts.working.in_use:
+        encoded = self._encodes(request)
+        if encoded is None:
             async with aclosing(self.frames(request)) as frames:
                 async for frame in frames:
                     yield frame
             return
         count = 0
         noted: list[bytes] = []
-        batches_noted = -(-self._parts.receipts.hits_max // request.batch_size)
+        batches_noted = self._batches_noted(request.batch_size)
         with self._parts.telemetry.operation("find_similar") as operation:
-            query = await self._query(request, operation)
+            query = await self._query(request, operation, request.batch_size)
             try:
                 async with aclosing(encoded.find_similar_encoded(query)) as batches:
                     async for found in batches:
@@ -197,8 +225,10 @@ class Recalling:
                 self._parts.receipts.note_encoded("find_similar", request, noted, count)
             yield EndFrame(hits=count, elapsed_ms=round(operation.elapsed_ms, 3))
 
-    async def _hits(self, request: SearchRequest, operation: Operation) -> AsyncGenerator[list[Hit], None]:
-        query = await self._query(request, operation)
+    async def _hits(
+        self, request: SearchRequest, operation: Operation, batch_size: int
+    ) -> AsyncGenerator[list[Hit], None]:
+        query = await self._query(request, operation, batch_size)
         itself = request.memory_id
         left = request.limit
         async with aclosing(self._parts.store.find_similar(query)) as matches:
@@ -213,7 +243,7 @@ class Recalling:
                     yield [hit_of(match, explain=request.explain) for match in wanted]
                 operation.part("send")
 
-    async def _query(self, request: SearchRequest, operation: Operation) -> SimilarityQuery:
+    async def _query(self, request: SearchRequest, operation: Operation, batch_size: int) -> SimilarityQuery:
         point = await read_point(self._parts.store, request.branch, request.as_of)
         namespaces = namespaces_of(request.namespaces)
         condition = parse_filter(request.filters)
@@ -228,7 +258,7 @@ class Recalling:
             filter=condition,
             limit=None if request.limit is None else request.limit + itself,
             threshold=request.threshold,
-            batch_size=request.batch_size,
+            batch_size=batch_size,
             projection=projection_of(request),
         )
 
@@ -242,6 +272,17 @@ class Recalling:
             raise InvalidInputError(f"memory {seed.memory_id} has no vector to compare with")
         middle = seed.vectors.mean(axis=0)
         return np.asarray(middle / max(float(np.linalg.norm(middle)), 1e-12), dtype=np.float32)
+
+
+def _whole(request: SearchRequest) -> int:
+    """Return the size of the batches in which an answer in one piece is read.
+
+    Raises:
+        InvalidInputError: It has no limit.
+    """
+    if request.limit is None:
+        raise InvalidInputError("an answer in one piece needs a limit; use find_similar to stream everything")
+    return min(request.limit, WHOLE_BATCH_MAX)
 
 
 def _read_cursor(request: ListRequest) -> Cursor | None:

@@ -44,12 +44,24 @@ _T = TypeVar("_T")
 
 
 class RowReader:
-    """Turns row numbers into versions, over one connection that one thread uses at a time."""
+    """Turns row numbers into versions, over one connection that one thread uses at a time.
+
+    Attributes:
+        connection: The connection, which writes nothing.
+        columns_as_of: The state of the catalog, as `state_seen` gives it, that the columns were last brought up to
+            over this connection.
+    """
 
     def __init__(self, connection: sqlite3.Connection, packs: ProvenancePacks, dimension: int) -> None:
         self.connection = connection
+        self.columns_as_of: int | None = None
         self._packs = packs
         self._dimension = dimension
+
+    def state_seen(self) -> int:
+        """Return a number that changes whenever another connection, of any process, has committed."""
+        (number,) = self.connection.execute("PRAGMA data_version").fetchone()
+        return int(number)
 
     def versions(self, rows: Sequence[int], projection: Projection = SUMMARY) -> list[Version]:
         """Return the versions in these rows, in the same order.

@@ -80,6 +80,13 @@ def by_score(snapshot: Snapshot, rows: Indexes, micro: Indexes) -> Indexes:
     return np.asarray(np.lexsort((snapshot["low"][rows], snapshot["high"][rows], -micro)))
 
 
+def joined(first: tuple[Indexes, Indexes], second: tuple[Indexes, Indexes]) -> tuple[Indexes, Indexes]:
+    """Return two stretches of rows and scores as one; without a copy where the first is empty, as it mostly is."""
+    if not len(first[0]):
+        return second
+    return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+
+
 def ranked_runs(
     snapshot: Snapshot,
     best: NDArray[np.float32],
@@ -100,8 +107,7 @@ def ranked_runs(
     held_rows, held_micro = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     for run, bound in _guided(best, first + FIRST_EXTRA):
         rows, exact = refine(run)
-        held_rows = np.concatenate([held_rows, rows])
-        held_micro = np.concatenate([held_micro, micro_scores(exact)])
+        held_rows, held_micro = joined((held_rows, held_micro), (rows, micro_scores(exact)))
         order = by_score(snapshot, held_rows, held_micro)
         held_rows, held_micro = held_rows[order], held_micro[order]
         safe = int(np.count_nonzero(held_micro > (bound + SLACK) * MICRO))

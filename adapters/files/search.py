@@ -1,5 +1,6 @@
 """Answers that look at many versions: scan, count and search, as iterators that worker threads advance."""
 
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from itertools import repeat
@@ -14,7 +15,7 @@ from recollect.adapters.errors import InvalidRequestError, InvalidVectorError
 from recollect.adapters.files.columns import Columns, Snapshot
 from recollect.adapters.files.lookups import RowReader
 from recollect.adapters.files.metadata import MetadataColumns
-from recollect.adapters.files.ordering import MICRO, Indexes, by_score, micro_scores, scan_order
+from recollect.adapters.files.ordering import MICRO, Indexes, by_score, joined, micro_scores, scan_order
 from recollect.adapters.files.records import check_sparse, check_vectors, cut_matches, encode_matches
 from recollect.adapters.files.selection import Mask, Selection
 from recollect.adapters.files.shown import ShownPack
@@ -54,6 +55,7 @@ class Searcher:
         self._columns = Columns(self._shown)
         self._metadata = MetadataColumns()
         self._sparse = SparseIndex()
+        self._newest: Snapshot | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -62,21 +64,30 @@ class Searcher:
 
     def close(self) -> None:
         """Give back what the searches held; none runs any more."""
+        self._newest = None
         self._shown.close()
 
     def snapshot(self, reader: ReaderOfThread) -> Snapshot:
         """Return the newest committed state."""
+        asking = reader()
         with self._columns.lock:
-            connection = reader().connection
-            # One state: the rows of a commit and those that it erased are seen together.
-            connection.execute("BEGIN")
-            try:
-                erased = self._columns.refresh(connection)
-            finally:
-                connection.execute("COMMIT")
-            if erased:
-                self._metadata.forget()
-            return self._columns.snapshot()
+            state = asking.state_seen()
+            if self._newest is None or asking.columns_as_of != state:
+                self._newest = None  # what it holds of columns that grow can go
+                self._newest = self._refreshed(asking.connection)
+                asking.columns_as_of = state
+            return self._newest
+
+    def _refreshed(self, connection: sqlite3.Connection) -> Snapshot:
+        # One state: the rows of a commit and those that it erased are seen together.
+        connection.execute("BEGIN")
+        try:
+            erased = self._columns.refresh(connection)
+        finally:
+            connection.execute("COMMIT")
+        if erased:
+            self._metadata.forget()
+        return self._columns.snapshot()
 
     def _select(
         self,
@@ -254,7 +265,7 @@ def _parts_scored(runs: Runs, batch_size: int) -> Runs:
     size = batch_size
     rows, micro = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     for more_rows, more_micro in runs:
-        rows, micro = np.concatenate([rows, more_rows]), np.concatenate([micro, more_micro])
+        rows, micro = joined((rows, micro), (more_rows, more_micro))
         while len(rows) >= size:
             yield rows[:size], micro[:size]
             rows, micro = rows[size:], micro[size:]

@@ -37,10 +37,11 @@ from recollect.service.settings import Settings
 logger = structlog.get_logger("recollect")
 
 _ROUTERS = (
+    # What is asked most stands first: a request is compared with one route after the other.
+    search.router,
     memories.router,
     provenance.router,
     relations.router,
-    search.router,
     branches.router,
     safety.router,
     transfer.router,

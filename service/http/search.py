@@ -41,7 +41,7 @@ _FRAMES = {
 )
 async def search(request: Request, service: Service, actor: Actor = None) -> Response:
     """Find what is similar in meaning, in one answer. For many hits use `/v1/find_similar`."""
-    return answer(await service.search(asked_by(await read_json(request, SearchRequest), actor)))
+    return answer(await service.search_encoded(asked_by(await read_json(request, SearchRequest), actor)))
 
 
 @router.post(

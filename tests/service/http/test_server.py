@@ -190,8 +190,8 @@ class _Held:
 
     def __init__(self, service: MemoryService, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun, self.gate = asyncio.Event(), asyncio.Event()
-        self._real = service.search
-        monkeypatch.setattr(service, "search", self._search)
+        self._real = service.search_encoded
+        monkeypatch.setattr(service, "search_encoded", self._search)
 
     async def _search(self, request: SearchRequest) -> Any:
         self.begun.set()
@@ -210,7 +210,7 @@ async def test_a_request_under_way_is_finished_and_a_new_connection_refused(
     url = url_of(listener)
     async with httpx.AsyncClient(base_url=url) as client:
         running = asyncio.create_task(client.post("/v1/search", json={"text": "a"}))
-        await held.begun.wait()
+        await asyncio.wait_for(held.begun.wait(), 10)
         stopping.stop()
         async with httpx.AsyncClient(base_url=url) as late:
             while True:
@@ -234,7 +234,7 @@ async def test_a_request_that_takes_too_long_is_cut_when_time_is_up(
     await ready.wait()
     async with httpx.AsyncClient(base_url=url_of(listener)) as client:
         running = asyncio.create_task(client.post("/v1/search", json={"text": "a"}))
-        await held.begun.wait()
+        await asyncio.wait_for(held.begun.wait(), 10)
         stopping.stop()
         assert await asyncio.wait_for(serving, 10)
         with contextlib.suppress(httpx.TransportError):
