@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 from matplotlib.figure import Figure
 
-from benchmarks.embedding_systems import BASELINE, DEFAULT, FLOAT32, TORCH, WRITERS, Rows, System
+from benchmarks.embedding_systems import BASELINE, DEFAULT, PRECISIONS, TORCH, WRITERS, Rows, System
 from benchmarks.report import Report, median, ratio
 from recollect.embeddings import EmbedderSettings, create_embedder
 from recollect.embeddings.bundled import model_folder
@@ -36,7 +36,7 @@ def main() -> None:
     report = Report("embedding", "Embedding: how much faster than sentence-transformers' default, at what agreement?")
     corpus = words_of(arguments.data)
     ratios: dict[str, dict[str, float]] = {}
-    systems = [System(kind, arguments.cache) for kind in (BASELINE, DEFAULT, FLOAT32, TORCH)]
+    systems = [System(kind, arguments.cache) for kind in (BASELINE, DEFAULT, *PRECISIONS, TORCH)]
     for tokens, count in ((20, arguments.texts), (120, arguments.texts // 4)):
         texts = texts_of_about(corpus, tokens, count)
         rows = measure(systems, texts, rounds=arguments.rounds)

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from recollect.embeddings import BatchingEmbedder, Embedder, EmbedderSettings, create_embedder
 from recollect.embeddings.bundled import model_folder
-from recollect.embeddings.openvino_runtime import OpenVinoRuntime, export_folder
+from recollect.embeddings.openvino_runtime import OpenVinoRuntime, prepare_export
 
 BASELINE = "sentence-transformers"
 DEFAULT = "default"
-FLOAT32 = "openvino-fp32"
+PRECISIONS = {"openvino-bf16": "bf16", "openvino-fp32": "f32"}
+"""The default runtime in other precisions than the one that it takes on this processor, perhaps."""
 TORCH = "torch-fp32, our queue"
 WRITERS = 16
 
@@ -111,9 +112,9 @@ def _load(kind: str, cache: Path | None, runner: asyncio.Runner) -> tuple[str, B
             return model.encode(texts, batch_size=32, show_progress_bar=False)
 
         return BASELINE, encode, lambda texts: [_seconds(encode, [text]) for text in texts], lambda _: None
-    if kind == FLOAT32:
-        exact = OpenVinoRuntime(export_folder(cache, "bf16"), precision="f32")
-        return FLOAT32, *_ours(runner, BatchingEmbedder(exact))
+    if kind in PRECISIONS:
+        folder = prepare_export(cache, PRECISIONS[kind])
+        return kind, *_ours(runner, BatchingEmbedder(OpenVinoRuntime(folder, precision=PRECISIONS[kind])))
     runtime = EmbedderSettings(runtime="torch" if kind == TORCH else "auto", cache_folder=cache, query_cache_entries=0)
     embedder = create_embedder(runtime)
     return TORCH if kind == TORCH else embedder.describe().runtime, *_ours(runner, embedder)

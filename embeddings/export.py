@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recollect.embeddings import bundled
 from recollect.embeddings.export_cache import GRAPH, write_facts
+from recollect.embeddings.openvino_library import import_openvino
+from recollect.embeddings.openvino_runtime import INPUTS, OpenVinoRuntime, window_tokenizer
 from recollect.embeddings.protocol import Agreement, Vectors
+from recollect.embeddings.quantization import quantize
 
 _SHORT_TEXTS = (
     "",
@@ -116,24 +120,28 @@ def export(folder: Path, precision: str) -> None:
 
     Args:
         folder: An empty folder.
-        precision: `bf16` or `f32`, in which the agreement is measured; the weights are kept in float32 either way.
+        precision: `int8`, `bf16` or `f32`. The agreement is measured in it; for `bf16` the weights are in float32 too.
 
     Raises:
         WeightsMismatchError: The bundled weights are not the published ones.
         OSError: The folder cannot be written.
     """
-    from recollect.embeddings.openvino_library import import_openvino  # noqa: PLC0415 - hides telemetry first
-    from recollect.embeddings.openvino_runtime import OpenVinoRuntime  # noqa: PLC0415 - imports this module's cache
-
     openvino = import_openvino()
     model_folder = bundled.model_folder()
     bundled.check_weights(model_folder)
     module, graph = trace_graph(model_folder)
+    windows = [window for windows in window_tokenizer().windows(built_in_texts()) for window in windows]
+    if precision == "int8":
+        quantize(graph, [_alone(window) for window in windows])
     openvino.save_model(graph, folder / GRAPH, compress_to_fp16=False)
     runtime = OpenVinoRuntime(folder, precision=precision)
-    windows = [window for windows in runtime.windows(built_in_texts(), query=False) for window in windows]
     vectors = runtime.infer(windows)
     write_facts(folder, agreement_between(vectors, _reference(module, windows)))
+
+
+def _alone(window: list[int]) -> dict[str, NDArray[np.int64]]:
+    ids = np.array([window], dtype=np.int64)
+    return dict(zip(INPUTS, (ids, np.ones_like(ids)), strict=True))
 
 
 def _reference(module: Any, windows: list[list[int]]) -> Vectors:

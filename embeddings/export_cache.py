@@ -4,7 +4,7 @@ One folder per export, named by everything that decides its content:
 
     model-KEY/
         model.xml        the graph (OpenVINO intermediate representation)
-        model.bin        its weights, float32
+        model.bin        its weights, float32 or (precision int8) 8-bit integers
         export.json      format, SHA-256 of both files, and the agreement measured
 
 It is made in a folder beside it, every file and folder synced, and renamed into place, so that a name that exists is a

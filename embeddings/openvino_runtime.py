@@ -1,7 +1,7 @@
 """The fast runtime of the bundled model: OpenVINO, from an export that is made once and kept.
 
-Settings, with their reasons in `docs/decisions.md`: one stream over all cores (latency hint), bfloat16 where the
-processor computes in it, dynamic shapes without padding to steps.
+Settings, with their reasons in `docs/decisions.md`: one stream over all cores (latency hint), 8-bit integers or
+bfloat16 where the processor is fast in them, dynamic shapes without padding to steps.
 """
 
 import logging
@@ -31,13 +31,20 @@ from recollect.embeddings.export_cache import (
 from recollect.embeddings.openvino_library import import_openvino, inference_precision
 from recollect.embeddings.openvino_shapes import FixedShapes
 from recollect.embeddings.protocol import Agreement, EmbedderStatus, Vectors
+from recollect.embeddings.quantization import GROUP_INPUTS
 from recollect.embeddings.tokenization import WindowTokenizer
 
 AGREEMENT_MEAN_MIN = 0.999
 AGREEMENT_WORST_MIN = 0.995
 INPUTS = ("input_ids", "attention_mask")
+WINDOW_OVERLAP_TOKENS = 32
 _EXPORT_DEADLINE_S = 600
-_NAMES = {"bf16": "openvino-bf16", "f32": "openvino-fp32"}
+_NAMES = {"int8": "openvino-int8", "bf16": "openvino-bf16", "f32": "openvino-fp32"}
+_COMPUTED_IN: dict[str, dict[str, Any]] = {
+    "int8": {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": GROUP_INPUTS},
+    "bf16": {"INFERENCE_PRECISION_HINT": "bf16"},
+    "f32": {"INFERENCE_PRECISION_HINT": "f32"},
+}
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +59,7 @@ class OpenVinoRuntime:
         precision: str,
         agreement: Agreement | None = None,
         threads: int | None = None,
-        window_overlap_tokens: int = 32,
+        window_overlap_tokens: int = WINDOW_OVERLAP_TOKENS,
     ) -> None:
         """Compile the graph in `folder`.
 
@@ -60,11 +67,7 @@ class OpenVinoRuntime:
             ExportError: OpenVINO cannot read or compile it.
         """
         openvino = import_openvino()
-        options: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
-            "INFERENCE_PRECISION_HINT": precision,
-        }
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, **_COMPUTED_IN[precision]}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
         try:
@@ -81,11 +84,7 @@ class OpenVinoRuntime:
             return core.compile_model(of_length, "CPU", options).create_infer_request()
 
         self._fixed = FixedShapes(compile_length)
-        self._tokenizer = WindowTokenizer(
-            bundled.model_folder() / "tokenizer.json",
-            window_tokens=bundled.WINDOW_TOKENS,
-            overlap_tokens=window_overlap_tokens,
-        )
+        self._tokenizer = window_tokenizer(window_overlap_tokens)
         self._status = EmbedderStatus(
             model_id=bundled.MODEL_ID,
             dimension=bundled.DIMENSION,
@@ -133,8 +132,15 @@ class OpenVinoRuntime:
         del self._request
 
 
+def window_tokenizer(overlap_tokens: int = WINDOW_OVERLAP_TOKENS) -> WindowTokenizer:
+    """Return the tokenizer of the bundled model, which cuts texts into windows that share so many tokens."""
+    return WindowTokenizer(
+        bundled.model_folder() / "tokenizer.json", window_tokens=bundled.WINDOW_TOKENS, overlap_tokens=overlap_tokens
+    )
+
+
 def load_openvino_runtime(
-    cache_folder: Path | None = None, *, threads: int | None = None, window_overlap_tokens: int = 32
+    cache_folder: Path | None = None, *, threads: int | None = None, window_overlap_tokens: int = WINDOW_OVERLAP_TOKENS
 ) -> OpenVinoRuntime:
     """Bring up the bundled model in OpenVINO, exporting it first where the cache has no whole export of it.
 
@@ -178,14 +184,19 @@ def load_openvino_runtime(
     )
 
 
-def prepare_export(cache_folder: Path, precision: str) -> ExportFacts:
+def prepare_export(cache_folder: Path | None, precision: str) -> Path:
     """Make the export for a precision where it is not in the cache yet, whatever this processor computes in.
+
+    Returns:
+        Where it lies.
 
     Raises:
         ExportError: It cannot be made or kept.
     """
     folder = export_folder(cache_folder, precision)
-    return _find_export(folder) or _make_export(folder, precision)
+    if _find_export(folder) is None:
+        _make_export(folder, precision)
+    return folder
 
 
 def export_folder(cache_folder: Path | None, precision: str) -> Path:

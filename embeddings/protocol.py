@@ -35,7 +35,7 @@ class EmbedderStatus(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         model_id: As recorded in a store.
         dimension: Of every vector.
-        runtime: `openvino-bf16`, `openvino-fp32`, `torch-fp32`, `http` or `hash`.
+        runtime: `openvino-int8`, `openvino-bf16`, `openvino-fp32`, `torch-fp32`, `http` or `hash`.
         window_tokens: Most tokens in one window; longer texts have several. None where windows are cut by characters.
         window_characters: Most characters in one window, or None where windows are cut by tokens.
         agreement: Against float32; None where the runtime is the reference itself or has none.

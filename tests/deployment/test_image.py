@@ -72,7 +72,7 @@ def test_the_model_is_made_ready_for_either_kind_of_processor_where_the_service_
     [folder] = re.findall(r"RECOLLECT_CACHE_FOLDER=(\S+)", " ".join(arguments_of(instructions, "ENV")))
 
     assert any(f"recollect.embeddings.prepare {folder}" in command for command in arguments_of(instructions, "RUN"))
-    assert set(PRECISIONS) == {"bf16", "f32"}
+    assert set(PRECISIONS) == {"int8", "bf16", "f32"}
 
 
 def test_what_is_taken_out_is_what_only_other_models_need(instructions: Instructions) -> None:
