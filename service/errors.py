@@ -187,6 +187,10 @@ class StoresDifferError(ServiceError):
     title = "The stores differ"
 
 
+class ErasedMeanwhileError(StoresDifferError):
+    """All in which a copy differs is that something was erased in its source after it had been copied."""
+
+
 class BatchRefusedError(InvalidInputError):
     """A memory of an atomic batch was refused, so none was stored."""
 

@@ -9,12 +9,16 @@ class Copied(Struct, frozen=True, kw_only=True):
     Attributes:
         versions: How many versions were written into the target now.
         commits: In how many commits.
+        erased: How many versions that the target held before were erased in it, because the source has erased them.
+        note: What could not be done about the files in which their words may still be; None where they are clean.
         resumed_at: The position up to which the target held everything already; 0 for a new one.
         up_to: The position up to which it does now.
     """
 
     versions: int
     commits: int
+    erased: int
+    note: str | None
     resumed_at: int
     up_to: int
 

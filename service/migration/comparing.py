@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from recollect.adapters.clock import POSITION_MAX
 from recollect.adapters.port import Projection, ProvenanceStorageAdapter
-from recollect.adapters.versions import Version
-from recollect.service.errors import StoresDifferError
+from recollect.adapters.versions import Version, VersionRef, stub_of
+from recollect.service.errors import ErasedMeanwhileError, StoresDifferError
 from recollect.service.migration.answers import Compared
 from recollect.service.migration.digests import digest_of
 from recollect.service.migration.walking import EVERYTHING, commits_of
@@ -24,6 +24,7 @@ async def compare_stores(
     *,
     up_to: int | None = None,
     projection: Projection = EVERYTHING,
+    erased: list[VersionRef] | None = None,
 ) -> Compared:
     """Read both stores and compare all that they hold, up to the last position of the source.
 
@@ -33,12 +34,14 @@ async def compare_stores(
         advance: Told how many more versions are compared.
         up_to: Another position up to which to compare.
         projection: Which parts to compare; all if not given.
+        erased: Takes up the versions that only the source has erased; then they are no difference.
 
     Returns:
         What both hold.
 
     Raises:
         StoresDifferError: They do not hold the same. The message names the first difference.
+        ErasedMeanwhileError: The first difference is something that only the source has erased.
     """
     end = (await source.status()).last_position if up_to is None else up_to
     checksum, versions, commits = sha256(), 0, 0
@@ -52,7 +55,12 @@ async def compare_stores(
                 break
             digest = digest_of(ours)
             if digest != digest_of(theirs):
-                raise StoresDifferError(_difference(ours, theirs))
+                gone = _erased_since(ours, theirs)
+                if gone is None:
+                    raise StoresDifferError(_difference(ours, theirs))
+                if erased is None:
+                    raise ErasedMeanwhileError(_difference(ours, theirs))
+                erased += gone
             checksum.update(digest)
             versions += len(ours)
             commits += 1
@@ -69,6 +77,20 @@ async def compare_stores(
 
 async def _next(commits: AsyncGenerator[list[Version], None]) -> list[Version]:
     return await anext(commits, [])
+
+
+def _erased_since(ours: list[Version], theirs: list[Version]) -> list[VersionRef] | None:
+    """Return what the source has erased of a commit; None where the two differ in anything else."""
+    if [mine.ref for mine in ours] != [other.ref for other in theirs]:
+        return None
+    gone: list[VersionRef] = []
+    for mine, other in zip(ours, theirs, strict=True):
+        if digest_of([mine]) == digest_of([other]):
+            continue
+        if not mine.erased or digest_of([mine]) != digest_of([replace(stub_of(other), provenance=mine.provenance)]):
+            return None
+        gone.append(mine.ref)
+    return gone
 
 
 async def _nothing_hidden(source: ProvenanceStorageAdapter, versions: int, end: int) -> None:
@@ -97,8 +119,8 @@ def _difference(ours: list[Version], theirs: list[Version]) -> str:
             continue
         if mine.erased:
             return (
-                f"{_named(mine)} was erased in the source after it had been copied; migrate into a new target, and "
-                "remove this one"
+                f"{_named(mine)} was erased in the source after it had been copied; copy again, which erases it in the "
+                "target too"
             )
         return f"{_named(mine)} at position {mine.position} differs in {', '.join(_differing(mine, match))}"
     added = next(other for other in theirs if all(other.ref != mine.ref for mine in ours))

@@ -1,8 +1,10 @@
 """Copies a store into another one, commit by commit, each at its position; interrupted, it goes on where it stopped."""
 
 from collections.abc import Sequence
+from contextlib import aclosing
 
 from recollect.adapters.clock import POSITION_MAX
+from recollect.adapters.errors import StorageError
 from recollect.adapters.port import (
     SUMMARY,
     BranchSpan,
@@ -24,7 +26,8 @@ async def copy_store(source: ProvenanceStorageAdapter, target: ProvenanceStorage
     """Write into the target what the source holds and the target does not yet.
 
     A commit is copied as one commit at the same position, so the target is at every moment the source as it was at some
-    position, whatever interrupts the copy. What is committed to the source meanwhile is copied too.
+    position, whatever interrupts the copy. What is committed to the source meanwhile is copied too. What the target
+    holds already and the source has erased since is erased in it first.
 
     Args:
         source: An open store, which is only read.
@@ -35,46 +38,73 @@ async def copy_store(source: ProvenanceStorageAdapter, target: ProvenanceStorage
         MigrationRefusedError: The target holds something else.
         StorageError: One of the stores failed. What was copied until then stays, and another run goes on from there.
     """
-    resumed_at = done = await _held_already(source, target, advance)
+    resumed_at, erased = await _held_already(source, target, advance)
+    done, erases = resumed_at, tuple(erased)
     lineages = _Lineages(target)
     versions = commits = 0
     # Whoever writes to the source while it is copied moves its end; the walk follows until it has caught up.
     while (end := (await source.status()).last_position) > done:
         async for commit in commits_of(source, after=done, up_to=end):
-            await _copy(target, commit, lineages)
+            await _copy(target, commit, lineages, erases)
+            erases = ()
             versions += len(commit)
             commits += 1
             advance(len(commit))
         done = end
+    if erases:  # by a commit that holds nothing else, in front of all that the source may write from now on
+        position = resumed_at + 1
+        await target.commit(Commit(puts=(), erases=erases, read_point=ReadPoint.main(), position=position))
     await target.flush()
-    return Copied(versions=versions, commits=commits, resumed_at=resumed_at, up_to=done)
+    note = await _cleaned(target) if resumed_at else None
+    return Copied(versions=versions, commits=commits, erased=len(erased), note=note, resumed_at=resumed_at, up_to=done)
 
 
-async def _held_already(source: ProvenanceStorageAdapter, target: ProvenanceStorageAdapter, advance: Advance) -> int:
-    """Return the position up to which the target holds the source; 0 for an empty one."""
+async def _cleaned(target: ProvenanceStorageAdapter) -> str | None:
+    """Take what was erased, now or by a run that was interrupted, out of the files; return why that failed."""
+    try:
+        await target.compact()
+    except StorageError as error:
+        return str(error)
+    return None
+
+
+async def _held_already(
+    source: ProvenanceStorageAdapter, target: ProvenanceStorageAdapter, advance: Advance
+) -> tuple[int, list[VersionRef]]:
+    """Return the position up to which the target holds the source (0 if it is empty), and what it must erase."""
+    end = (await source.status()).last_position
     last = (await target.status()).last_position
+    erased: list[VersionRef] = []
     if last == 0:
-        return 0
-    if last > (await source.status()).last_position:
-        raise MigrationRefusedError(
-            "the target has been written to after the last commit of the source, so nothing can be added from it; "
-            "give a new target, or compare the two with --verify-only"
-        )
+        return 0, erased
+    if last > end:
+        async with aclosing(commits_of(target, after=end, projection=SUMMARY)) as beyond:
+            if await anext(beyond, None) is not None:
+                raise MigrationRefusedError(
+                    "the target has been written to after the last commit of the source, so nothing can be added from "
+                    "it; give a new target, or compare the two with --verify-only"
+                )
     try:
         # Summaries tell whether it is the same store; whether every byte is the same is found out at the end.
-        await compare_stores(source, target, advance, up_to=last, projection=SUMMARY)
+        await compare_stores(source, target, advance, up_to=last, projection=SUMMARY, erased=erased)
     except StoresDifferError as error:
         raise MigrationRefusedError(
             f"the target holds something else than the beginning of the source: {error}; give a new target"
         ) from error
-    return last
+    return min(last, end), erased
 
 
-async def _copy(target: ProvenanceStorageAdapter, versions: Sequence[Version], lineages: "_Lineages") -> None:
+async def _copy(
+    target: ProvenanceStorageAdapter,
+    versions: Sequence[Version],
+    lineages: "_Lineages",
+    erases: tuple[VersionRef, ...],
+) -> None:
     replaced = await _replaced(target, versions, lineages)
     await target.commit(
         Commit(
             puts=tuple(Put(version, replaced.get(version.ref)) for version in versions),
+            erases=erases,
             read_point=ReadPoint.main(),
             durability="relaxed",  # a cut of power takes the last commits at most, and the next run writes them again
             position=versions[0].position,

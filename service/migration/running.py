@@ -3,12 +3,17 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 
+from msgspec.structs import replace
+
 from recollect.adapters.port import ProvenanceStorageAdapter, StoreProfile
 from recollect.adapters.registry import create_adapter
-from recollect.service.errors import MigrationRefusedError
-from recollect.service.migration.answers import MigrationReport
+from recollect.service.errors import ErasedMeanwhileError, MigrationRefusedError
+from recollect.service.migration.answers import Compared, Copied, MigrationReport
 from recollect.service.migration.comparing import Advance, compare_stores
 from recollect.service.migration.copying import copy_store
+
+COPIES_MAX = 3
+"""How often at most a copy is made, where something is erased in the source before the two are compared."""
 
 ShowProgress = Callable[[str, int], AbstractContextManager[Advance]]
 """Takes what is done and to how many versions; gives what is told of each step."""
@@ -38,12 +43,10 @@ async def migrate_store(
                 raise MigrationRefusedError(f"{source_url} and {target_url} are the same store; give two")
             if other != profile:
                 raise MigrationRefusedError(f"the target holds vectors of {other.model_id}, not of {profile.model_id}")
-            copied = None
-            if not verify_only:
-                with show_progress("copying", facts.versions) as advance:
-                    copied = await copy_store(source, target, advance)
-            with show_progress("comparing", (await source.status()).versions) as advance:
-                compared = await compare_stores(source, target, advance, up_to=copied.up_to if copied else None)
+            if verify_only:
+                copied, compared = None, await _compared(source, target, show_progress)
+            else:
+                copied, compared = await _copied(source, target, show_progress)
     return MigrationReport(
         source=facts.location,
         target=beside.location,
@@ -52,6 +55,46 @@ async def migrate_store(
         copied=copied,
         compared=compared,
     )
+
+
+async def _copied(
+    source: ProvenanceStorageAdapter, target: ProvenanceStorageAdapter, show_progress: ShowProgress
+) -> tuple[Copied, Compared]:
+    """Copy and compare, again where something was erased in the source in between."""
+
+    async def copy() -> Copied:
+        with show_progress("copying", (await source.status()).versions) as advance:
+            return await copy_store(source, target, advance)
+
+    copied = await copy()
+    for _ in range(COPIES_MAX - 1):
+        try:
+            return copied, await _compared(source, target, show_progress, up_to=copied.up_to)
+        except ErasedMeanwhileError:
+            copied = _together(copied, await copy())
+    return copied, await _compared(source, target, show_progress, up_to=copied.up_to)
+
+
+def _together(first: Copied, then: Copied) -> Copied:
+    """Return what two runs have done."""
+    return replace(
+        then,
+        versions=first.versions + then.versions,
+        commits=first.commits + then.commits,
+        erased=first.erased + then.erased,
+        resumed_at=first.resumed_at,
+    )
+
+
+async def _compared(
+    source: ProvenanceStorageAdapter,
+    target: ProvenanceStorageAdapter,
+    show_progress: ShowProgress,
+    *,
+    up_to: int | None = None,
+) -> Compared:
+    with show_progress("comparing", (await source.status()).versions) as advance:
+        return await compare_stores(source, target, advance, up_to=up_to)
 
 
 @asynccontextmanager

@@ -1,11 +1,13 @@
 """A copied store is the source again: every version, at its position; whatever interrupted the copy."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
 
 from recollect.adapters.errors import ProfileMismatchError, StoreFullError
+from recollect.adapters.files import FileAdapter
 from recollect.adapters.port import (
     ByRef,
     Commit,
@@ -29,10 +31,11 @@ from recollect.adapters.testing.values import (
     found_ids,
     memory_id,
 )
-from recollect.adapters.versions import VersionRef
+from recollect.adapters.versions import Version, VersionRef
 from recollect.service.errors import MigrationRefusedError, StoresDifferError
 from recollect.service.migration.comparing import compare_stores
 from recollect.service.migration.copying import copy_store
+from tests.leftovers import files_that_hold
 
 if TYPE_CHECKING:
     from tests.service.migration.conftest import NewStore
@@ -174,8 +177,57 @@ async def test_what_was_erased_in_the_source_after_it_was_copied_is_named(
     await copy_store(source, target, ignore)
     await source.commit(a_commit(erases=(VersionRef(memory_id(2), "main", 1),)))
 
-    with pytest.raises(MigrationRefusedError, match=f"{memory_id(2)} on branch main was erased in the source after"):
+    with pytest.raises(StoresDifferError, match=f"{memory_id(2)} on branch main was erased in the source after"):
+        await compare_stores(source, target, ignore)
+
+
+@pytest.mark.parametrize("more", [(), (a_version(70), a_version(71))], ids=["alone", "and more was written"])
+async def test_what_was_erased_in_the_source_is_erased_in_the_target_by_the_next_copy(
+    source: ProvenanceStorageAdapter, target: ProvenanceStorageAdapter, more: tuple[Version, ...]
+) -> None:
+    await copy_store(source, target, ignore)
+    gone = (VersionRef(memory_id(2), "main", 1), VersionRef(memory_id(1), "main", 2))
+    await source.commit(a_commit(erases=gone))
+    for version in more:
+        await source.commit(a_commit(version))
+
+    copied = await copy_store(source, target, ignore)
+
+    assert (copied.erased, copied.versions) == (2, len(more))
+    assert await all_of(target) == await all_of(source)
+    await source.commit(a_commit(a_version(72)))
+    again = await copy_store(source, target, ignore)
+    assert (again.erased, again.versions) == (0, 1)
+    assert await all_of(target) == await all_of(source)
+
+
+async def test_what_is_erased_in_the_target_alone_is_no_beginning_of_the_source(
+    source: ProvenanceStorageAdapter, target: ProvenanceStorageAdapter
+) -> None:
+    await copy_store(source, target, ignore)
+    later = (await target.status()).last_position + 5
+    await target.commit(a_commit(erases=(VersionRef(memory_id(2), "main", 1),), position=later))
+    await source.commit(a_commit(a_version(70), position=later + 1))
+
+    with pytest.raises(MigrationRefusedError, match="something else"):
         await copy_store(source, target, ignore)
+
+
+async def test_words_that_were_erased_in_the_source_are_in_no_file_of_the_copy_any_more(tmp_path: Path) -> None:
+    source, target = FileAdapter(tmp_path / "source"), FileAdapter(tmp_path / "target")
+    for store in (source, target):
+        await store.open(PROFILE)
+    secret = a_version(1, content="the Zanzibar plan")
+    await source.commit(a_commit(secret, a_version(2)))
+    await copy_store(source, target, ignore)
+    assert files_that_hold(tmp_path / "target", b"Zanzibar")
+    await source.commit(a_commit(a_version(3), erases=(secret.ref,)))
+
+    assert (await copy_store(source, target, ignore)).note is None
+
+    for store in (source, target):
+        await store.close()
+    assert files_that_hold(tmp_path / "target", b"Zanzibar") == []
 
 
 async def test_two_stores_that_hold_the_same_have_one_checksum(
