@@ -1,17 +1,28 @@
 """Windows that come alone get graphs of their own length, few and only for lengths that come often."""
 
 import logging
+from collections import Counter
+from concurrent.futures import wait
 
 import numpy as np
 import pytest
 
 from recollect.embeddings.openvino_runtime import OpenVinoRuntime, load_openvino_runtime
-from recollect.embeddings.openvino_shapes import KEPT_MAX, LENGTHS, USES_BEFORE, FixedShapes
+from recollect.embeddings.openvino_shapes import KEPT_MAX, LENGTHS, USES_BEFORE, USES_REMEMBERED, FixedShapes
+
+
+def ask(shapes: FixedShapes, tokens: int) -> tuple[object, int] | None:
+    """Ask for a window, and wait until what is compiled because of it is there."""
+    found = shapes.request_for(tokens)
+    if shapes._coming is not None:
+        wait([shapes._coming[1]])
+    return found
 
 
 def until_ready(shapes: FixedShapes, tokens: int) -> tuple[object, int]:
-    """Ask as often as it takes to compile."""
-    while (found := shapes.request_for(tokens)) is None:
+    """Ask as often as it takes to compile a graph of this length."""
+    length = next(length for length in LENGTHS if length >= tokens)
+    while (found := ask(shapes, tokens)) is None or found[1] != length:
         pass
     return found
 
@@ -34,14 +45,53 @@ def test_nothing_is_compiled_for_a_length_that_is_rare_or_longer_than_any_window
     assert compiled == []
 
 
-def test_there_are_few_graphs_and_the_one_used_the_longest_ago_gives_way() -> None:
-    shapes = FixedShapes(lambda length: length)
+def full(compiled: list[int]) -> FixedShapes:
+    """Return as many graphs as there may be, of the shortest lengths, each used as often as the others."""
+
+    def compile_length(length: int) -> int:
+        compiled.append(length)
+        return length
+
+    shapes = FixedShapes(compile_length)
     for length in LENGTHS[:KEPT_MAX]:
         until_ready(shapes, length)
-    until_ready(shapes, LENGTHS[0])  # used again, so that the second is now the oldest
+    shapes._uses = Counter(dict.fromkeys(LENGTHS[:KEPT_MAX], 10))
+    return shapes
+
+
+def test_there_are_few_graphs_and_the_one_used_least_gives_way_to_one_that_is_used_more() -> None:
+    shapes = full([])
+    shapes._uses[LENGTHS[1]] = 5
     until_ready(shapes, LENGTHS[KEPT_MAX])
-    assert shapes.request_for(LENGTHS[0]) == (LENGTHS[0], LENGTHS[0])
-    assert shapes.request_for(LENGTHS[1]) is None
+    assert set(shapes._kept) == {*LENGTHS[: KEPT_MAX + 1]} - {LENGTHS[1]}
+    shapes.close()
+
+
+def test_lengths_that_come_equally_often_do_not_take_turns_at_being_compiled() -> None:
+    compiled: list[int] = []
+    shapes = full(compiled)
+    for _ in range(100):
+        for length in LENGTHS:
+            ask(shapes, length)
+    shapes.close()
+    assert compiled == [*LENGTHS[:KEPT_MAX]]
+
+
+def test_what_came_long_ago_counts_less_than_what_comes_now() -> None:
+    shapes = full([])
+    shapes._uses = Counter(dict.fromkeys(LENGTHS[:KEPT_MAX], 60))
+    for _ in range(2 * USES_REMEMBERED):
+        ask(shapes, LENGTHS[-1])
+    assert LENGTHS[-1] in shapes._kept
+    shapes.close()
+
+
+def test_a_length_without_a_graph_is_served_by_one_that_is_not_much_longer() -> None:
+    shapes = FixedShapes(lambda length: length)
+    until_ready(shapes, 96)
+    assert shapes.request_for(70) == (96, 96)
+    assert shapes.request_for(40) is None
+    assert shapes.request_for(100) is None
     shapes.close()
 
 
