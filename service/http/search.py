@@ -8,12 +8,12 @@ from recollect.service.http import examples
 from recollect.service.http.answering import (
     BODY_PROBLEMS,
     Actor,
-    Service,
     answer,
     answers,
     asked_by,
     problem_answers,
     reference,
+    service_of,
 )
 from recollect.service.http.bodies import read_json, takes
 from recollect.service.http.streams import NDJSON, SSE, FrameStream, wants_events
@@ -39,9 +39,10 @@ _FRAMES = {
     ),
     openapi_extra=takes(SearchRequest, "What to look for; `limit` is a number.", examples.SEARCH),
 )
-async def search(request: Request, service: Service, actor: Actor = None) -> Response:
+async def search(request: Request, actor: Actor = None) -> Response:
     """Find what is similar in meaning, in one answer. For many hits use `/v1/find_similar`."""
-    return answer(await service.search_encoded(asked_by(await read_json(request, SearchRequest), actor)))
+    asked = asked_by(await read_json(request, SearchRequest), actor)
+    return answer(await service_of(request).search_encoded(asked))
 
 
 @router.post(
@@ -63,11 +64,11 @@ async def search(request: Request, service: Service, actor: Actor = None) -> Res
     },
     openapi_extra=takes(SearchRequest, "What to look for; `limit` null streams everything.", examples.SEARCH),
 )
-async def find_similar(request: Request, service: Service, actor: Actor = None) -> Response:
+async def find_similar(request: Request, actor: Actor = None) -> Response:
     """Find what is similar in meaning, as a stream whose reader sets the pace. Leaving the stream stops the search."""
     asked = asked_by(await read_json(request, SearchRequest), actor)
     return FrameStream(
-        service.find_similar_encoded(asked),
+        service_of(request).find_similar_encoded(asked),
         heartbeat_s=request.app.state.settings.heartbeat_s,
         events=wants_events(request.headers.get("accept")),
     )

@@ -6,7 +6,7 @@ was looked for is kept as its SHA-256 only. A receipt lives in a namespace of th
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 import structlog
@@ -88,6 +88,7 @@ class Receipts:
         self._hits_max = settings.receipts_hits_max
         self._ttl_ms = int(settings.receipts_ttl_s * 1000)
         self._default_actor = settings.default_actor
+        self._unnoted: deque[Callable[[], None]] = deque()
         self._waiting: deque[tuple[str, _Recall]] = deque()
         self._dropped = 0
         self._writing: asyncio.Task[None] | None = None
@@ -99,27 +100,45 @@ class Receipts:
 
     # --- Noting -------------------------------------------------------------------------------------
 
-    def note_versions(self, operation: str, actor: str | None, versions: Iterable[Version]) -> None:
+    def note_versions(self, operation: str, actor: str | None, versions: Sequence[Version]) -> None:
         """Note that versions were given out by their name."""
-        if not self._namespaces:
-            return
-        given = [_Given(v.memory_id, v.number) for v in versions if v.namespace in self._namespaces]
-        self._note(operation, actor, None, given, len(given))
+
+        def note() -> None:
+            given = [_Given(v.memory_id, v.number) for v in versions if v.namespace in self._namespaces]
+            self._note(operation, actor, None, given, len(given))
+
+        self._note_soon(note)
 
     def note_hits(self, operation: str, request: SearchRequest, hits: Sequence[Hit], total: int) -> None:
         """Note the first hits that a search gave out, and how many there were in all."""
-        if not self._namespaces:
-            return
-        given = [_Given(hit.id, hit.version, hit.score) for hit in hits if hit.namespace in self._namespaces]
-        self._note(operation, request.actor, digest_of(request), given, total)
+
+        def note() -> None:
+            given = [_Given(hit.id, hit.version, hit.score) for hit in hits if hit.namespace in self._namespaces]
+            self._note(operation, request.actor, digest_of(request), given, total)
+
+        self._note_soon(note)
 
     def note_encoded(self, operation: str, request: SearchRequest, batches: Sequence[bytes], total: int) -> None:
-        """Note the first hits of a stream whose hits are JSON: batches of objects, joined by commas."""
+        """Note the first hits of a search whose hits are JSON: batches of objects, joined by commas."""
+
+        def note() -> None:
+            hits = [hit for batch in batches for hit in _encoded_hits.decode(b"[%b]" % batch)]
+            given = [_Given(hit.id, hit.version, hit.score) for hit in hits if hit.namespace in self._namespaces]
+            self._note(operation, request.actor, digest_of(request), given, total)
+
+        self._note_soon(note)
+
+    def _note_soon(self, note: Callable[[], None]) -> None:
+        """Have something noted in the loop's next turn, when the answer is on its way."""
         if not self._namespaces:
             return
-        hits = [hit for batch in batches for hit in _encoded_hits.decode(b"[%b]" % batch)]
-        given = [_Given(hit.id, hit.version, hit.score) for hit in hits if hit.namespace in self._namespaces]
-        self._note(operation, request.actor, digest_of(request), given, total)
+        if not self._unnoted:
+            asyncio.get_running_loop().call_soon(self._catch_up)
+        self._unnoted.append(note)
+
+    def _catch_up(self) -> None:
+        while self._unnoted:
+            self._unnoted.popleft()()
 
     @property
     def hits_max(self) -> int:
@@ -145,6 +164,7 @@ class Receipts:
 
     async def flush(self) -> None:
         """Write what was noted. A store that refuses is said in the log; its receipts are lost, not its memories."""
+        self._catch_up()
         while self._waiting or self._dropped:
             waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
             dropped, self._dropped = self._dropped, 0
