@@ -1,9 +1,8 @@
 """Writers that race, stall and die in the middle of a commit leave a store that is whole."""
 
 import asyncio
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,7 @@ from recollect.adapters.testing.values import (
     windows,
 )
 from tests.adapters.qdrant.server_process import Server, url_of
-
-Program = subprocess.Popen[str]
+from tests.adapters.starting import Program, Start, starting
 
 
 @pytest.fixture
@@ -41,20 +39,10 @@ def url(qdrant_server: Server, collection: str) -> str:
 
 
 @pytest.fixture
-def start_program() -> Iterator[Callable[..., Program]]:
-    """Start `server_programs.py` with arguments, its standard input and output piped; it is killed at the end."""
-    programs: list[Program] = []
-
-    def start(*arguments: str) -> Program:
-        command = [sys.executable, str(Path(__file__).with_name("server_programs.py")), *arguments]
-        program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        programs.append(program)
-        return program
-
-    yield start
-    for program in programs:
-        program.kill()
-        program.communicate()
+def start_program() -> Iterator[Start]:
+    """Start `server_programs.py` with arguments; it is killed at the end."""
+    with starting(sys.executable, str(Path(__file__).with_name("server_programs.py"))) as start:
+        yield start
 
 
 async def an_adapter(url: str) -> ServerAdapter:
@@ -192,7 +180,7 @@ def _line(program: Program) -> str:
 
 @pytest.mark.requirement("A17")
 async def test_of_two_processes_that_revise_one_memory_one_succeeds_and_one_conflicts(
-    url: str, start_program: Callable[..., Program]
+    url: str, start_program: Start
 ) -> None:
     rounds = 10
     adapter = await an_adapter(url)
@@ -215,7 +203,7 @@ async def test_of_two_processes_that_revise_one_memory_one_succeeds_and_one_conf
 
 
 @pytest.mark.requirement("A7", "A17")
-async def test_processes_that_write_together_lose_nothing(url: str, start_program: Callable[..., Program]) -> None:
+async def test_processes_that_write_together_lose_nothing(url: str, start_program: Start) -> None:
     adapter = await an_adapter(url)
     programs = [start_program("write_many", url, str(1000 * number), "20") for number in (1, 2, 3)]
     for program in programs:
@@ -230,7 +218,7 @@ async def test_processes_that_write_together_lose_nothing(url: str, start_progra
 @pytest.mark.slow
 @pytest.mark.requirement("A7")
 async def test_a_process_killed_at_any_step_of_a_commit_leaves_all_of_it_or_nothing(
-    url: str, start_program: Callable[..., Program]
+    url: str, start_program: Start
 ) -> None:
     adapter = await an_adapter(url)
     outcomes = set[int]()
