@@ -9,7 +9,7 @@ from rich.text import Text
 from recollect.adapters.registry import backends
 from recollect.service.cli.command import Session, command
 from recollect.service.cli.configuration import load_settings
-from recollect.service.cli.printing import printable
+from recollect.service.cli.printing import printable, versions
 from recollect.service.cli.progress import Advance, progress_bar
 from recollect.service.migration.answers import MigrationReport
 from recollect.service.migration.running import migrate_store as migrate
@@ -75,8 +75,8 @@ def store_url(place: str) -> str:
 
 
 async def _copy(session: Session, source: str, target: str, *, verify_only: bool = False) -> None:
-    def show_progress(what: str, versions: int) -> AbstractContextManager[Advance]:
-        return progress_bar(session.output, what, versions)
+    def show_progress(what: str, count: int) -> AbstractContextManager[Advance]:
+        return progress_bar(session.output, what, count)
 
     report = await migrate(source, target, show_progress, verify_only=verify_only)
     if session.output.as_json:
@@ -91,7 +91,7 @@ def _print(session: Session, report: MigrationReport) -> None:
         held = " more" if report.copied.resumed_at else ""
         show(Text(f"copied{held}: {_counted(report.copied.versions, report.copied.commits)}"))
         if report.copied.erased:
-            show(Text(f"erased: {_versions(report.copied.erased)}, as in the source"))
+            show(Text(f"erased: {versions(report.copied.erased)}, as in the source"))
         if report.copied.note is not None:
             show(Text(f"Files of the target may still hold words that were erased: {printable(report.copied.note)}"))
     compared = report.compared
@@ -102,9 +102,5 @@ def _print(session: Session, report: MigrationReport) -> None:
         show(Text("The target has been written to since; that was not compared."))
 
 
-def _counted(versions: int, commits: int) -> str:
-    return f"{_versions(versions)} in {commits:,} commit{'s' * (commits != 1)}"
-
-
-def _versions(count: int) -> str:
-    return f"{count:,} version{'s' * (count != 1)}"
+def _counted(held: int, commits: int) -> str:
+    return f"{versions(held)} in {commits:,} commit{'s' * (commits != 1)}"
